@@ -1,0 +1,130 @@
+#!/bin/sh
+# Runs the tests: sh scripts/test.sh [PRESET ...] [NAME ...]
+#   PRESET  dev, tiny, asan, tsan, release; default: dev and tiny
+#   NAME    only these: queue (tests/queue_spec.lua), heap_test (tests/c/heap_test.c)
+# Each file runs as a program of its own, in a process group of its own: one that hangs is killed, one
+# that leaves processes behind fails. The last line is `N passed, M failed[, K skipped]`.
+set -eu
+cd "$(dirname "$0")/.."
+presets=
+names=
+for argument; do
+  case $argument in
+  dev | tiny | asan | tsan | release) presets="$presets $argument" ;;
+  *) names="$names $argument" ;;
+  esac
+done
+: "${presets:= dev tiny}"
+
+sh scripts/setup.sh test
+work=$(mktemp -d)
+group=
+trap 'rm -rf "$work"; [ -z "$group" ] || kill -s KILL -- "-$group" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+passed=0 failed=0 skipped=0
+
+chosen() { # is the file of this name asked for?
+  case "$names " in " " | *" $1 "*) ;; *) return 1 ;; esac
+}
+count() { grep -c "^$1 " "$work/results" || true; }
+
+# Waits for the process group of the test to empty: workers go within 2 s of their parent.
+group_is_gone() {
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+    kill -0 -- "-$group" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  return 1
+}
+complain() { # a failure that no single test of the file has reported
+  echo "not ok $name: $1" >>"$work/results"
+}
+
+# What a program said, in $work/results: lines `ok NAME`, `skip NAME`, `not ok NAME`, each with indented
+# lines behind it. A program that says nothing is one test.
+judge() {
+  if [ "$status" = 137 ]; then
+    complain "killed; it may have taken longer than $limit s"
+  elif [ "$status" -gt 128 ]; then
+    complain "died by signal $((status - 128))"
+  elif [ "$status" != 0 ] && [ "$(count 'not ok')" = 0 ]; then
+    complain "ended with status $status"
+  elif ! grep -q -E '^(ok|not ok|skip) ' "$work/results"; then
+    if [ "$kind" = c ]; then echo "ok $name" >>"$work/results"; else complain "has no test"; fi
+  fi
+  group_is_gone || {
+    complain "left processes behind: $(pgrep -g "$group" -l 2>/dev/null | tr '\n' ' ')"
+    kill -s KILL -- "-$group" 2>/dev/null || true
+  }
+  group=
+}
+report() {
+  ok=$(count ok) bad=$(count 'not ok') skip=$(count skip)
+  passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+  printf '%-5s %-24s %4d passed' "$preset" "$name" "$ok"
+  [ "$bad" = 0 ] || printf ', %d FAILED' "$bad"
+  [ "$skip" = 0 ] || printf ', %d skipped' "$skip"
+  printf '  (%d s)\n' "$(($(date +%s) - began))"
+  [ "$bad" != 0 ] || return 0
+  awk '/^not ok / { shown = 1; sub(/^not ok /, "  FAILED "); print; next }
+       /^(ok|skip) / { shown = 0 } shown { print "  " $0 }' "$work/results"
+  tail -n 40 "$work/output" | sed 's/^/  | /'
+}
+
+run() { # kind (c or spec), name, command ...
+  kind=$1 name=$2
+  shift 2
+  chosen "$name" || return 0
+  began=$(date +%s)
+  : >"$work/results"
+  env --default-signal timeout -s KILL "$limit" "$@" >"$work/output" 2>&1 </dev/null &
+  group=$!
+  status=0
+  wait "$group" || status=$?
+  [ "$kind" = spec ] || grep -E '^(ok|not ok|skip) ' "$work/output" >"$work/results" || true
+  judge
+  report
+}
+
+# What a sanitised library needs in a Lua that is not: its runtime loaded first.
+sanitizer() {
+  case $preset in
+  asan) library=libasan.so ;;
+  tsan) library=libtsan.so ;;
+  *) return 0 ;;
+  esac
+  limit=900
+  export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
+  export TSAN_OPTIONS="die_after_fork=0:${TSAN_OPTIONS:-}"
+  preload="LD_PRELOAD=$(cc -print-file-name=$library)"
+}
+
+test_preset() {
+  build=$PWD/build/$preset
+  [ "$preset" != release ] || build=$PWD/build
+  limit=120
+  preload=MOONFLEET_PRELOAD=
+  sanitizer
+  if ! sh scripts/build.sh "$preset"; then
+    echo "$preset does not build"
+    failed=$((failed + 1))
+    return 0
+  fi
+  export MOONFLEET_TEST_BUILD="$preset" MOONFLEET_PROGRAM="$build/bin/moonfleet"
+  export LUA_CPATH="$build/lib/lua/5.4/?.so;;" MOONFLEET_TEST_RESULTS="$work/results"
+  for test in $(cat "$build/c_tests.list"); do
+    run c "$test" "$build/tests/$test"
+  done
+  for test in $(cat "$build/specs.list"); do
+    run spec "$test" env "$preload" lua5.4 tests/run.lua "tests/${test}_spec.lua"
+  done
+}
+
+unset LUA_PATH LUA_INIT LUA_PATH_5_4 LUA_CPATH_5_4 LUA_INIT_5_4 MOONFLEET_BACKEND MOONFLEET_LUA_DIR
+for preset in $presets; do
+  test_preset
+done
+printf '%d passed, %d failed' "$passed" "$failed"
+[ "$skipped" = 0 ] || printf ', %d skipped' "$skipped"
+echo
+[ "$failed" = 0 ]
