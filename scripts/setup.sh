@@ -27,7 +27,6 @@ if [ "$goal" != run ]; then
   need lua5.4 command -v lua5.4
   need lua-busted has_module busted
   need lua-cjson has_module cjson
-  need lua-posix has_module posix
 fi
 if [ "$goal" = check ]; then
   need clang command -v clang
@@ -52,8 +51,11 @@ echo "setup: installing$packages" >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 export DEBIAN_FRONTEND=noninteractive
-if ! { $as_root apt-get update && # shellcheck disable=SC2086
-  $as_root apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1 </dev/null; then
+install() {
+  # shellcheck disable=SC2086
+  $as_root apt-get update && $as_root apt-get install -y --no-install-recommends $packages
+}
+if ! install >"$log" 2>&1 </dev/null; then
   tail -n 20 "$log" >&2
   echo "setup: could not install$packages" >&2
   exit 1

@@ -28,10 +28,18 @@ chosen() { # is the file of this name asked for?
 }
 count() { grep -c "^$1 " "$work/results" || true; }
 
-# Waits for the process group of the test to empty: workers go within 2 s of their parent.
+# The processes of the test's group that still live, as `pid name`.
+members() {
+  cat /proc/[0-9]*/stat 2>/dev/null | awk -v group="$group" '{
+    pid = $1; name = $0
+    sub(/^[^(]*\(/, "", name); sub(/\)[^)]*$/, "", name); sub(/^.*\) /, "")
+    if ($3 == group && $1 != "Z") printf " %s %s", pid, name
+  }'
+}
+# Waits for the group to empty: workers go within 2 s of their parent.
 group_is_gone() {
   for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
-    kill -0 -- "-$group" 2>/dev/null || return 0
+    [ -n "$(members)" ] || return 0
     sleep 0.1
   done
   return 1
@@ -53,7 +61,7 @@ judge() {
     if [ "$kind" = c ]; then echo "ok $name" >>"$work/results"; else complain "has no test"; fi
   fi
   group_is_gone || {
-    complain "left processes behind: $(pgrep -g "$group" -l 2>/dev/null | tr '\n' ' ')"
+    complain "left processes behind:$(members)"
     kill -s KILL -- "-$group" 2>/dev/null || true
   }
   group=
@@ -100,8 +108,8 @@ sanitizer() {
 }
 
 test_preset() {
-  build=$PWD/build/$preset
-  [ "$preset" != release ] || build=$PWD/build
+  build=${MOONFLEET_BUILD:-$PWD/build}
+  [ "$preset" = release ] || build=$build/$preset
   limit=120
   preload=MOONFLEET_PRELOAD=
   sanitizer

@@ -1,6 +1,7 @@
 -- Runs one spec file: lua5.4 tests/run.lua tests/queue_spec.lua [busted options]
--- With MOONFLEET_TEST_RESULTS=FILE each result is a line of that file, written at once, so that what
--- passed before a crash counts: `ok NAME`, `skip NAME`, `not ok NAME` with its message indented below.
+-- With MOONFLEET_TEST_RESULTS=FILE each result is a line of that file, written at once, so that
+-- what passed before a crash counts: `ok NAME`, `skip NAME`, `not ok NAME` with its message
+-- indented below.
 
 local results = os.getenv "MOONFLEET_TEST_RESULTS"
 
@@ -26,9 +27,11 @@ local function reporter(options)
   end
 
   local function failed(element, _, message, trace)
-    local place = type(trace) == "table" and trace.short_src
-      and trace.short_src .. ":" .. trace.currentline .. ": " or ""
-    write("not ok", element, place .. text_of(message))
+    local text = text_of(message)
+    if type(message) ~= "string" and trace.short_src then
+      text = ("%s:%d: %s"):format(trace.short_src, trace.currentline, text)
+    end
+    write("not ok", element, text)
     return nil, true
   end
 

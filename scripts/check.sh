@@ -1,0 +1,43 @@
+#!/bin/sh
+# Everything that must be green before a release: sh scripts/check.sh [quick]
+# quick: without the tests. Goes on after a failure and names at the end what failed.
+set -eu
+cd "$(dirname "$0")/.."
+sh scripts/setup.sh check
+build=${MOONFLEET_BUILD:-$PWD/build}
+failures=
+
+step() { # name, command ...
+  name=$1
+  shift
+  echo "== $name"
+  "$@" || failures="$failures, $name"
+}
+check_format() {
+  bad=
+  for file in $(find runtime tests -name '*.[ch]' | LC_ALL=C sort); do
+    clang-format --dry-run -Werror "$file" 2>/dev/null || bad="$bad $file"
+  done
+  [ -z "$bad" ] || { echo "please run: clang-format -i$bad"; return 1; }
+}
+check_lua() { luacheck --quiet --no-color scripts tests lua; }
+build_with_clang() {
+  CC=clang cmake --preset dev -B "$build/clang" >/dev/null && ninja --quiet -C "$build/clang"
+}
+
+step "floors" lua5.4 scripts/floors.lua
+step "sizes" lua5.4 scripts/sizes.lua
+step "clang-format" check_format
+step "luacheck" check_lua
+step "gcc" sh scripts/build.sh dev
+step "clang" build_with_clang
+if [ "${1:-}" != quick ]; then
+  step "tests" sh scripts/test.sh
+  step "ASan and UBSan" sh scripts/test.sh asan
+  step "TSan" sh scripts/test.sh tsan
+fi
+if [ -n "$failures" ]; then
+  echo "failed: ${failures#, }"
+  exit 1
+fi
+echo "all is well"
