@@ -125,6 +125,13 @@ function bench.cost_row(work, ours, peer, limit)
     ("<= %g x"):format(limit), verdict(ratio <= limit))
 end
 
+--- Work done twice at once: `one` is the time of one worker, `two` that of two side by side.
+function bench.speed_up_row(work, two, one, floor)
+  local ratio = 2 * one / two
+  bench.line(work, bench.show_seconds(two), bench.show_seconds(one), ("%.2f x"):format(ratio),
+    (">= %g x"):format(floor), verdict(ratio >= floor))
+end
+
 --- The kinds of workers that a row is measured with, and their names in the table.
 bench.kinds = { { "processes", mf.Process }, { "threads", mf.Thread } }
 

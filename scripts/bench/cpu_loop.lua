@@ -42,7 +42,5 @@ for _, kind in ipairs(bench.kinds) do
     function() return together(kind[2], 2) end,
   }
   bench.cost_row("a computing loop against lua5.4, " .. kind[1], ours, plain, 1.03)
-  local speed_up = 2 * one / two
-  bench.line("two such loops at once, " .. kind[1], bench.show_seconds(two),
-    bench.show_seconds(one), ("%.2f x"):format(speed_up), ">= 1.9 x", speed_up >= 1.9 and "reached" or "BELOW")
+  bench.speed_up_row("two such loops at once, " .. kind[1], two, one, 1.9)
 end

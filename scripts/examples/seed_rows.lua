@@ -59,8 +59,7 @@ end
 -- Collects {values, seconds of arrival in units} of an iterator.
 local function arrivals(unit, iterator, state, control, closing)
   local values, times, started = {}, {}, moonfleet.time()
-  local _ <close> = closing
-  for _, value in iterator, state, control do
+  for _, value in iterator, state, control, closing do
     values[#values + 1] = value
     times[#times + 1] = (moonfleet.time() - started) / unit
   end
