@@ -196,17 +196,15 @@ describe("register", function()
   it("of a name that the receiver lacks: decoding raises, naming it", function()
     local Class = { __name = "Lacking" }
     mf.register("spec.Lacking", Class)
-    local bytes = mf.encode(setmetatable({ 1 }, Class))
+    local path = os.tmpname()
+    helper.write_file(path, mf.encode(setmetatable({ 1 }, Class)))
     local result = helper.run_script([[
       local mf = require "moonfleet"
       local bytes = io.open(os.getenv "BYTES", "rb"):read("a")
       local ok, err = pcall(mf.decode, bytes)
       print(ok, err.kind, tostring(err):find("spec.Lacking", 1, true) ~= nil)
-    ]], { env = { BYTES = (function()
-      local path = os.tmpname()
-      helper.write_file(path, bytes)
-      return path
-    end)() } })
+    ]], { env = { BYTES = path } })
+    os.remove(path)
     assert.are.same({ code = 0, err = "", out = "false\tdecode\ttrue\n" }, result)
   end)
 end)
