@@ -324,8 +324,8 @@ helper.for_each_backend(function(backend, mf_b)
     end)
 
     it("makes a put wait for room, and wakes it", function()
-      local queue, child = mf.Queue(1), nil
-      child = mf_b.spawn(function()
+      local queue = mf.Queue(1)
+      local child = mf_b.spawn(function()
         for i = 1, 50 do queue:put(i) end
         return "all put"
       end)

@@ -156,7 +156,7 @@ describe("BoundedSemaphore", function()
       end)
     end
 
-    it("counts a release by another worker, by " .. backend .. ", against that one's own", function()
+    it("takes a release by a worker by " .. backend .. " for its own permit's first", function()
       local semaphore = mf.BoundedSemaphore(2)
       semaphore:acquire()
       mf_b.spawn(function()
