@@ -1,0 +1,199 @@
+// Small blocks: size classes, the hand, freeing. Floor 2; see heap.h. Units are in units.c.
+// Locks: each class's own; the units' lock nests inside.
+#include "mem/heap.h"
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "mem/region.h"
+#include "mem/units.h"
+
+// Bytes of a block with its header. The last classes fit a unit twice or more.
+static const uint32_t class_bytes[MFI_CLASSES] = {
+    64,   128,  192,  256,  384,  512,   768,   1024,  1536,
+    2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32704,
+};
+#define CLASSES_USED 18
+
+static unsigned class_of(uint64_t bytes) {
+  if (bytes <= 256)
+    return (unsigned)((bytes + 63) / 64 - 1);
+  unsigned c = 4;
+  while (c < CLASSES_USED && class_bytes[c] < bytes)
+    c++;
+  return c;
+}
+
+static mfi_class *class_at(mfi_self *self, unsigned c) { return &self->region->heap.classes[c]; }
+
+void mfi_heap_init(mfi_self *self, uint64_t units_at, uint64_t arena_at, uint64_t end) {
+  mfi_heap *h = &self->region->heap;
+  mfi_lock_init(&h->lock);
+  for (unsigned i = 0; i < MFI_CLASSES; i++)
+    mfi_lock_init(&h->classes[i].lock);
+  h->units.at = units_at;
+  h->units.size = arena_at - units_at;
+  h->arena = arena_at;
+  h->unit_count = (end - arena_at) / MFI_UNIT;
+}
+
+// ---- The hand
+
+static uint64_t in_hand_of(mfi_self *self) { return MFI_OWNER_HAND | self->index; }
+
+void mfi_hand_in(mfi_self *self, mfi_lock *lock, mfi_ref block) {
+  mfi_block *b = mfi_at(self, block);
+  mfi_change64(self, lock, &b->owner, in_hand_of(self));
+  mfi_change64(self, lock, &b->link, self->slot->hand);
+  mfi_change64(self, lock, &self->slot->hand, block);
+}
+
+void mfi_hand_out(mfi_self *self, mfi_lock *lock, mfi_ref block) {
+  mfi_block *b = mfi_at(self, block);
+  mfi_assert(self->slot->hand == block && b->owner == in_hand_of(self));
+  mfi_change64(self, lock, &b->owner, MFI_OWNER_LINKED);
+  mfi_change64(self, lock, &self->slot->hand, b->link);
+}
+
+// Only the worker itself sees its hand, but it may die between two stores: the block is first
+// linked twice, then once. Burial frees a block only when its owner word still says that it is in
+// this hand.
+void mfi_hand_raise(mfi_self *self, mfi_ref block) {
+  mfi_ref before = self->slot->hand;
+  if (before == block)
+    return;
+  mfi_block *b = mfi_at(self, block), *p = mfi_at(self, before);
+  while (p->link != block)
+    p = mfi_at(self, p->link);
+  mfi_lock *lock = &self->slot->lock;
+  mfi_lock_take(self, lock);
+  mfi_change64(self, lock, &p->link, b->link);
+  mfi_change64(self, lock, &b->link, before);
+  mfi_change64(self, lock, &self->slot->hand, block);
+  mfi_lock_commit(self, lock);
+  mfi_lock_give(self, lock);
+}
+
+// ---- Blocks
+
+// Under c's lock: cuts the next block of the span and puts it on the free list.
+static void cut(mfi_self *self, mfi_class *c, unsigned index) {
+  mfi_block *b = mfi_at(self, c->bump);
+  *b = (mfi_block){.owner = MFI_OWNER_FREE,
+                   .link = c->free,
+                   .size = class_bytes[index] - sizeof *b,
+                   .generation = 1,
+                   .size_class = (uint16_t)index};
+  mfi_change64(self, &c->lock, &c->free, c->bump);
+  mfi_change64(self, &c->lock, &c->bump, c->bump + class_bytes[index]);
+  mfi_lock_commit(self, &c->lock);
+}
+
+static bool refill(mfi_self *self, mfi_class *c, unsigned index) {
+  mfi_ref unit = mfi_units_take_span(self, index); // named in slot->hand_unit
+  if (unit == 0)
+    return false;
+  uint64_t count = MFI_UNIT / class_bytes[index];
+  mfi_change64(self, &c->lock, &c->bump, unit);
+  mfi_change64(self, &c->lock, &c->bump_end, unit + count * class_bytes[index]);
+  mfi_change64(self, &c->lock, &self->slot->hand_unit, 0);
+  mfi_lock_commit(self, &c->lock);
+  return true;
+}
+
+static mfi_ref alloc_small(mfi_self *self, unsigned index, mfi_block_kind kind) {
+  mfi_class *c = class_at(self, index);
+  mfi_lock_take(self, &c->lock);
+  if (c->free == 0) {
+    if (c->bump != c->bump_end || refill(self, c, index))
+      cut(self, c, index);
+  }
+  mfi_ref ref = c->free;
+  if (ref != 0) {
+    mfi_block *b = mfi_at(self, ref);
+    b->kind = (uint16_t)kind;
+    mfi_change64(self, &c->lock, &c->free, b->link);
+    mfi_change64(self, &c->lock, &c->live, c->live + 1);
+    mfi_hand_in(self, &c->lock, ref);
+    mfi_lock_commit(self, &c->lock);
+  }
+  mfi_lock_give(self, &c->lock);
+  return ref;
+}
+
+mfi_ref mfi_heap_alloc(mfi_self *self, size_t size, mfi_block_kind kind) {
+  if (size > self->region->heap.limit)
+    return 0;
+  uint64_t bytes = size + sizeof(mfi_block);
+  unsigned index = class_of(bytes);
+  if (index < CLASSES_USED)
+    return alloc_small(self, index, kind);
+  return mfi_units_alloc(self, bytes, kind);
+}
+
+void mfi_heap_free(mfi_self *self, mfi_ref block) {
+  mfi_block *b = mfi_at(self, block);
+  mfi_hand_raise(self, block);
+  mfi_assert(b->owner == in_hand_of(self));
+  if (b->size_class >= CLASSES_USED) {
+    mfi_units_free(self, block);
+    return;
+  }
+  mfi_class *c = class_at(self, b->size_class);
+  mfi_lock_take(self, &c->lock);
+  mfi_change64(self, &c->lock, &self->slot->hand, b->link);
+  mfi_change64(self, &c->lock, &b->owner, MFI_OWNER_FREE);
+  mfi_change32(self, &c->lock, &b->generation, b->generation + 1);
+  mfi_change64(self, &c->lock, &b->link, c->free);
+  mfi_change64(self, &c->lock, &c->free, block);
+  mfi_change64(self, &c->lock, &c->live, c->live - 1);
+  mfi_lock_commit(self, &c->lock);
+  mfi_lock_give(self, &c->lock);
+}
+
+// The dead hand is taken over block by block, so that a burial that dies can be repeated.
+static void take_over(mfi_self *self, mfi_slot *dead, mfi_ref ref) {
+  mfi_lock *lock = &dead->lock;
+  mfi_block *b = mfi_at(self, ref);
+  mfi_lock_take(self, lock);
+  mfi_change64(self, lock, &dead->hand, b->link);
+  mfi_hand_in(self, lock, ref);
+  mfi_lock_commit(self, lock);
+  mfi_lock_give(self, lock);
+}
+
+void mfi_heap_bury(mfi_self *self, uint32_t dead_slot, void (*drop)(mfi_self *, mfi_ref block)) {
+  mfi_slot *dead = mfi_slot_at(self, dead_slot);
+  if (dead->hand_unit != 0)
+    mfi_units_give_span(self, dead);
+  for (mfi_ref ref = dead->hand; ref != 0; ref = dead->hand) {
+    take_over(self, dead, ref);
+    if (drop != NULL)
+      drop(self, ref);
+    mfi_heap_free(self, ref);
+  }
+}
+
+mfi_block *mfi_heap_check(mfi_self *self, mfi_ref ref) {
+  uint32_t entry = 0;
+  uint64_t start = mfi_units_run_of(self, ref, &entry);
+  if (start == 0)
+    return NULL;
+  unsigned index = mfi_units_class(entry);
+  if (index == MFI_CLASSES)
+    return ref == start ? mfi_at(self, ref) : NULL;
+  mfi_class *c = class_at(self, index);
+  uint64_t bump = load_acquire(&c->bump), end = load_acquire(&c->bump_end);
+  if ((ref - start) % class_bytes[index] != 0 || ref - start + class_bytes[index] > MFI_UNIT)
+    return NULL;
+  if (bump >= start && bump < end && start + MFI_UNIT > bump && ref >= bump)
+    return NULL;
+  return mfi_at(self, ref);
+}
+
+uint64_t mfi_heap_live(mfi_self *self) {
+  mfi_heap *h = &self->region->heap;
+  uint64_t live = load_relaxed(&h->live_runs);
+  for (unsigned i = 0; i < CLASSES_USED; i++)
+    live += load_relaxed(&h->classes[i].live);
+  return live;
+}

@@ -1,0 +1,280 @@
+// The object table: making, counting, ending. Floor 2; see object.h. Handle tables are in
+// handles.c. Locks: region->objects_lock for the table, each object's own for its count.
+#include "mem/object.h"
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "mem/handles.h"
+#include "mem/region.h"
+
+#include <string.h>
+
+#define COUNTED ((uint64_t)1 << 63)
+
+static mfi_object *entry_at(mfi_self *self, uint64_t index) {
+  return mfi_at(self, self->region->objects.at + index * MFI_OBJECT_SIZE);
+}
+
+static mfi_handle handle_of(uint64_t index, uint32_t generation) {
+  return index << 32 | generation;
+}
+
+// ---- Making
+
+static uint64_t fresh(mfi_self *self) {
+  mfi_region *r = self->region;
+  uint64_t index = r->objects_top, end = (index + 1) * MFI_OBJECT_SIZE;
+  if (mfi_region_grow(self, &r->objects_lock, &r->objects, end) != MFI_OK)
+    return 0;
+  mfi_object *o = entry_at(self, index);
+  mfi_lock_init(&o->lock);
+  mfi_lock_init(&o->second);
+  o->generation = 1;
+  return index;
+}
+
+mfi_handle mfi_object_make(mfi_self *self, mfi_object_kind kind, uint32_t *place) {
+  mfi_region *r = self->region;
+  mfi_handle h = 0;
+  if (mfi_place_reserve(self, place) != MFI_OK)
+    return 0;
+  mfi_lock *lock = &r->objects_lock;
+  mfi_lock_take(self, lock);
+  uint64_t index = r->free_object;
+  bool recycled = index != 0;
+  if (!recycled)
+    index = fresh(self);
+  if (index != 0) {
+    mfi_object *o = entry_at(self, index);
+    memset(o->body, 0, MFI_OBJECT_SIZE - sizeof *o);
+    o->number = fetch_add_relaxed(&r->numbers[kind], (uint64_t)1) + 1;
+    h = handle_of(index, o->generation);
+    if (recycled)
+      mfi_change64(self, lock, &r->free_object, o->next_free);
+    else
+      mfi_change64(self, lock, &r->objects_top, index + 1);
+    mfi_change32(self, lock, &o->refs, 1);
+    mfi_change32(self, lock, &o->kind, kind);
+    mfi_change64(self, lock, &r->objects_live, r->objects_live + 1);
+    mfi_place_changes(self, lock, *place, h);
+    mfi_lock_commit(self, lock);
+  }
+  mfi_lock_give(self, lock);
+  if (h == 0)
+    mfi_place_release(self, *place);
+  return h;
+}
+
+// Ends the object that self's slot names as dying; it is the first of that list.
+static void end_object(mfi_self *self, mfi_handle h) {
+  mfi_region *r = self->region;
+  mfi_object *o = entry_at(self, h >> 32);
+  self->ops[o->kind].destroy(self, o->body);
+  mfi_assert(self->slot->dying == h);
+  mfi_lock_take(self, &r->objects_lock);
+  mfi_change64(self, &r->objects_lock, &self->slot->dying, o->next_free);
+  mfi_change32(self, &r->objects_lock, &o->kind, MFI_KIND_FREE);
+  mfi_change32(self, &r->objects_lock, &o->generation, o->generation + 1);
+  mfi_change64(self, &r->objects_lock, &o->next_free, r->free_object);
+  mfi_change64(self, &r->objects_lock, &r->free_object, h >> 32);
+  mfi_change64(self, &r->objects_lock, &r->objects_live, r->objects_live - 1);
+  mfi_lock_commit(self, &r->objects_lock);
+  mfi_lock_give(self, &r->objects_lock);
+}
+
+// ---- Looking
+
+mfi_object *mfi_object_of(mfi_self *self, mfi_handle h) {
+  uint64_t index = h >> 32;
+  if ((h & COUNTED) != 0 || index == 0 || index >= load_acquire(&self->region->objects_top))
+    return NULL;
+  mfi_object *o = entry_at(self, index);
+  if (load_acquire(&o->generation) != (uint32_t)h)
+    return NULL;
+  return load_acquire(&o->kind) == MFI_KIND_FREE || load_acquire(&o->refs) == 0 ? NULL : o;
+}
+
+mfi_ref mfi_counted_ref(mfi_self *self, mfi_handle h) {
+  if ((h & COUNTED) == 0)
+    return 0;
+  mfi_ref ref = (h >> 32 & 0x7fffffff) * 64;
+  mfi_block *b = mfi_heap_check(self, ref);
+  if (b == NULL || load_acquire(&b->generation) != (uint32_t)h)
+    return 0;
+  if (load_acquire(&b->owner) != MFI_OWNER_LINKED || b->kind != MFI_BLOCK_JOB)
+    return 0;
+  return ref;
+}
+
+mfi_handle mfi_counted_handle(mfi_self *self, mfi_ref block) {
+  mfi_block *b = mfi_at(self, block);
+  return COUNTED | block / 64 << 32 | b->generation;
+}
+
+mfi_object_kind mfi_handle_kind(mfi_self *self, mfi_handle h) {
+  if ((h & COUNTED) != 0)
+    return mfi_counted_ref(self, h) != 0 ? MFI_KIND_JOB : MFI_KIND_FREE;
+  mfi_object *o = mfi_object_of(self, h);
+  return o == NULL ? MFI_KIND_FREE : (mfi_object_kind)load_relaxed(&o->kind);
+}
+
+// ---- Counting
+
+// Where a handle's count is and which lock guards it.
+typedef struct count {
+  uint32_t *refs;
+  mfi_lock *lock;
+} count;
+
+static bool find_count(mfi_self *self, mfi_handle h, count *out) {
+  mfi_object *o = NULL;
+  if ((h & COUNTED) != 0) {
+    mfi_ref ref = mfi_counted_ref(self, h);
+    if (ref == 0)
+      return false;
+    mfi_counted *c = mfi_payload(mfi_at(self, ref));
+    o = entry_at(self, load_relaxed(&c->home) >> 32); // a live block's home outlives it
+    out->refs = &c->refs;
+  } else {
+    o = mfi_object_of(self, h);
+    if (o == NULL)
+      return false;
+    out->refs = &o->refs;
+  }
+  out->lock = &o->lock;
+  return true;
+}
+
+// Takes the lock that guards the handle's count, if the handle is still valid under it.
+static bool lock_count(mfi_self *self, mfi_handle h, count *out) {
+  if (!find_count(self, h, out))
+    return false;
+  mfi_lock_take(self, out->lock);
+  count again;
+  if (find_count(self, h, &again) && again.lock == out->lock && *again.refs != 0)
+    return true;
+  mfi_lock_give(self, out->lock);
+  return false;
+}
+
+mfi_status mfi_handle_add(mfi_self *self, mfi_handle h, uint32_t *place) {
+  count c;
+  if (mfi_place_reserve(self, place) != MFI_OK)
+    return MFI_NOMEM;
+  if (!lock_count(self, h, &c)) {
+    mfi_place_release(self, *place);
+    return MFI_CLOSED;
+  }
+  mfi_change32(self, c.lock, c.refs, *c.refs + 1);
+  mfi_place_changes(self, c.lock, *place, h);
+  mfi_lock_commit(self, c.lock);
+  mfi_lock_give(self, c.lock);
+  return MFI_OK;
+}
+
+mfi_status mfi_handle_hold(mfi_self *self, mfi_handle h, uint64_t *word) {
+  count c;
+  if (!lock_count(self, h, &c))
+    return MFI_CLOSED;
+  mfi_change32(self, c.lock, c.refs, *c.refs + 1);
+  mfi_change64(self, c.lock, word, h);
+  mfi_lock_commit(self, c.lock);
+  mfi_lock_give(self, c.lock);
+  return MFI_OK;
+}
+
+// Ends what `h` names after its last reference went.
+static void end(mfi_self *self, mfi_handle h) {
+  if ((h & COUNTED) == 0) {
+    end_object(self, h);
+    return;
+  }
+  mfi_ref ref = (h >> 32 & 0x7fffffff) * 64; // in hand
+  mfi_block *b = mfi_at(self, ref);
+  self->ops[MFI_KIND_JOB].destroy(self, mfi_payload(b));
+  mfi_heap_free(self, ref);
+}
+
+// Puts the object at the head of self's list of dying ones, linked through next_free.
+static void change_dying(mfi_self *self, mfi_lock *lock, mfi_handle h) {
+  mfi_change64(self, lock, &entry_at(self, h >> 32)->next_free, self->slot->dying);
+  mfi_change64(self, lock, &self->slot->dying, h);
+}
+
+// One reference less, together with its place becoming 0.
+static void drop(mfi_self *self, uint64_t *word) {
+  mfi_handle h = *word;
+  count c;
+  bool found = h != 0 && lock_count(self, h, &c);
+  mfi_assert(h == 0 || found);
+  if (!found)
+    return;
+  bool last = *c.refs == 1;
+  mfi_change32(self, c.lock, c.refs, *c.refs - 1);
+  mfi_change64(self, c.lock, word, 0);
+  if (last && (h & COUNTED) != 0)
+    mfi_hand_in(self, c.lock, (h >> 32 & 0x7fffffff) * 64);
+  if (last && (h & COUNTED) == 0)
+    change_dying(self, c.lock, h);
+  mfi_lock_commit(self, c.lock);
+  mfi_lock_give(self, c.lock);
+  if (!last)
+    return;
+  end(self, h);
+}
+
+void mfi_handle_unhold(mfi_self *self, uint64_t *word) { drop(self, word); }
+
+void mfi_handle_drop(mfi_self *self, uint32_t place) {
+  drop(self, &mfi_handle_entry(self, place)->handle);
+  mfi_place_release(self, place);
+}
+
+// ---- Burial
+
+static void abandon(mfi_self *self, mfi_held *e, uint64_t id) {
+  mfi_object_kind kind = mfi_handle_kind(self, e->handle);
+  if (kind != MFI_KIND_FREE && self->ops[kind].abandon != NULL)
+    self->ops[kind].abandon(self, e, id);
+}
+
+void mfi_handles_abandon(mfi_self *self) {
+  mfi_handle_table *t = mfi_handle_table_of(self, self->slot);
+  if (self->slot->held == 0 || t == NULL)
+    return;
+  uint64_t id = mfi_slot_id(self, self->index);
+  for (uint64_t i = 0; i < t->capacity; i++)
+    if (t->entry[i].handle != 0)
+      abandon(self, &t->entry[i], id);
+  self->slot->held = 0;
+}
+
+static void take_over_dying(mfi_self *self, mfi_slot *dead) {
+  mfi_handle h = dead->dying;
+  mfi_object *o = entry_at(self, h >> 32);
+  mfi_lock_take(self, &o->lock);
+  mfi_change64(self, &o->lock, &dead->dying, o->next_free);
+  change_dying(self, &o->lock, h);
+  mfi_lock_commit(self, &o->lock);
+  mfi_lock_give(self, &o->lock);
+  end_object(self, h);
+}
+
+void mfi_handles_bury(mfi_self *self, uint32_t dead_slot) {
+  mfi_slot *dead = mfi_slot_at(self, dead_slot);
+  uint64_t id = mfi_slot_id(self, dead_slot);
+  while (dead->dying != 0)
+    take_over_dying(self, dead);
+  mfi_handle_table *t = mfi_handle_table_of(self, dead);
+  if (t == NULL)
+    return;
+  for (uint64_t i = 0; i < t->capacity; i++) {
+    if (t->entry[i].handle == 0)
+      continue;
+    abandon(self, &t->entry[i], id);
+    drop(self, &t->entry[i].handle);
+  }
+  mfi_handle_table_free(self, dead);
+}
+
+uint64_t mfi_objects_live(mfi_self *self) { return load_relaxed(&self->region->objects_live); }

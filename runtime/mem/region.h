@@ -1,0 +1,73 @@
+// The region: all that the workers of one runtime share. Floor 2.
+//
+// One anonymous memfd, mapped at the same address in the host, the warden and every worker; sparse:
+// memory is real only below `backed` of each part, and nothing ever touches a hole.
+//
+//   | header | slots | objects | units | arena … |
+//
+// Nothing in it is a pointer into a process; links are offsets.
+#ifndef MFI_MEM_REGION_H
+#define MFI_MEM_REGION_H
+
+#include "base/fault.h"
+#include "mem/heap.h"
+#include "mem/object.h"
+#include "mem/part.h"
+#include "mem/slot.h"
+
+#ifdef MFI_TINY
+#define MFI_MAX_SLOTS 512u
+#define MFI_MAX_OBJECTS 4096u
+#else
+#define MFI_MAX_SLOTS 16384u
+#define MFI_MAX_OBJECTS (1u << 20)
+#endif
+
+typedef struct mfi_region {
+  uint64_t magic;
+  uint64_t size;    // set once
+  uint64_t next_id; // atomic counter, for images and jobs
+  uint64_t user[8]; // roots of the floors above, set once
+  mfi_lock slots_lock;
+  mfi_part slots;
+  uint64_t free_slot; // index + 1; under slots_lock
+  uint64_t slots_top; // slots ever used; under slots_lock, read atomically
+  mfi_lock objects_lock;
+  mfi_part objects;
+  uint64_t free_object; // under objects_lock
+  uint64_t objects_top; // under objects_lock
+  uint64_t objects_live;
+  uint64_t numbers[MFI_KINDS]; // objects made so far; atomic
+  mfi_heap heap;
+  mfi_fault_table faults;
+} mfi_region;
+
+// How a process sees the region, and who it is there. One for each native thread.
+struct mfi_self {
+  mfi_region *region;
+  mfi_slot *slot;
+  uint32_t index;            // of slot
+  int fd;                    // of the region
+  const mfi_object_ops *ops; // by object kind, of the floors above
+  void *runtime;             // what the floors above need in this process
+  uint32_t no_spin;          // waits that do not spin, see sync/event
+};
+
+// Makes a region of `size` bytes (0: half of the memory). self gets slot 1.
+mfi_status mfi_region_open(mfi_self *self, size_t size);
+void mfi_region_close(mfi_self *self);
+
+// Makes [0, bytes) of a part real. Under the part's lock. MFI_NOMEM.
+mfi_status mfi_region_grow(mfi_self *self, mfi_lock *lock, mfi_part *part, uint64_t bytes);
+
+static inline void *mfi_at(const mfi_self *self, mfi_ref ref) {
+  return ref == 0 ? (void *)0 : (void *)((char *)self->region + ref);
+}
+static inline mfi_ref mfi_ref_of(const mfi_self *self, const void *p) {
+  return p == (const void *)0 ? 0 : (mfi_ref)((const char *)p - (const char *)self->region);
+}
+static inline mfi_slot *mfi_slot_at(const mfi_self *self, uint32_t index) {
+  return (mfi_slot *)mfi_at(self, self->region->slots.at) + index;
+}
+
+#endif

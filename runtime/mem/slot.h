@@ -1,0 +1,66 @@
+// Worker slots: what the region knows of each thread or process that uses it. Floor 2.
+//
+//   FREE --[mfi_slot_take]--> USED --[mfi_slot_release]--> FREE, generation + 1
+//
+// A slot's own worker writes it, inside the redo records of the locks it holds where facts must
+// agree. Others read it; burial takes it over once its worker is dead.
+#ifndef MFI_MEM_SLOT_H
+#define MFI_MEM_SLOT_H
+
+#include "mem/lock.h"
+
+#define MFI_LOCKS_HELD 4
+#define MFI_NAME_SIZE 64
+
+// Why a worker should look up from what it does. Set by others with fetch_or, then its event is
+// woken.
+enum {
+  MFI_NOTE_STOP = 1 << 0,      // its worker or task is to end (reason in `stop`)
+  MFI_NOTE_INTERRUPT = 1 << 1, // Ctrl-C: waiting calls end as MFI_INTERRUPTED
+  MFI_NOTE_DUE = 1 << 2        // callbacks are due
+};
+
+typedef struct mfi_slot {
+  uint32_t used;       // 0 FREE, 1 USED; under region->slots_lock
+  uint32_t generation; // + 1 at each release; (index, generation) names a worker for ever
+  uint64_t next_free;  // index of the next free slot + 1
+  uint32_t pid;        // of its process
+  uint32_t tid;        // of its thread
+  uint32_t notes;      // atomic: MFI_NOTE_*
+  uint32_t stop;       // atomic: an mfi_status, why it is to stop; 0: not at all
+
+  mfi_ref locks[MFI_LOCKS_HELD]; // inner locks that it holds or asks for; own
+  mfi_ref sleeping_on;           // event that it sleeps on or was just woken from; own, atomic
+  mfi_ref waking;                // event that it is about to wake; own
+
+  // Things in hand, changed in redo records only.
+  mfi_ref hand;         // blocks that only this worker knows, linked by block->link
+  mfi_ref hand_unit;    // a unit taken for a span that is not yet its class's
+  mfi_handle dying;     // object whose last reference it dropped
+  mfi_ref handles;      // block: its handle table, see object.h
+  uint32_t held;        // script locks and permits that it holds
+  uint32_t spare_state; // yields until spinning is tried again; own
+  mfi_ref job;          // job that it runs
+  mfi_ref ending;       // job whose watchers it is telling
+
+  mfi_ref worker;           // worker record of flow/; 0: a native thread of the host
+  uint64_t due;             // watches whose futures have ended, linked; under `lock`
+  uint32_t cpu;             // where it ran last; own
+  uint32_t sleeping;        // 1 while in a futex; own
+  uint64_t waits_for;       // handle of what it waits for; own, for people
+  uint64_t stats[4];        // tasks run, messages, bytes; own
+  char name[MFI_NAME_SIZE]; // zero-ended
+  mfi_lock lock;            // guards `due`
+} mfi_slot;
+
+// Takes a free slot for the calling thread or for a worker to be started. 0: none left or no
+// memory; slot 0 is never given out.
+uint32_t mfi_slot_take(mfi_self *self);
+void mfi_slot_release(mfi_self *self, uint32_t index);
+
+// (index, generation) of a slot as one word.
+uint64_t mfi_slot_id(mfi_self *self, uint32_t index);
+// Is the worker that this id named still in its slot?
+bool mfi_slot_is(mfi_self *self, uint64_t id);
+
+#endif

@@ -1,0 +1,23 @@
+// Units of 64 KiB: runs for large blocks, spans for small ones. Floor 2; part of the heap.
+// A table entry: 0 free or covered; span: class + 1 in the top byte, length 1; run: 0xff in the top
+// byte.
+#ifndef MFI_MEM_UNITS_H
+#define MFI_MEM_UNITS_H
+
+#include "mem/heap.h"
+#include "mem/slot.h"
+
+// A unit for a class, named in the caller's slot->hand_unit until it is the class's. 0: no memory.
+mfi_ref mfi_units_take_span(mfi_self *self, unsigned size_class);
+void mfi_units_give_span(mfi_self *self, mfi_slot *dead);
+
+// A run for one block, in the caller's hand. 0: no memory.
+mfi_ref mfi_units_alloc(mfi_self *self, uint64_t bytes, mfi_block_kind kind);
+// Ends a run; its block is the top of the caller's hand.
+void mfi_units_free(mfi_self *self, mfi_ref block);
+
+// Start of the run or span around ref and its table entry; 0: none.
+uint64_t mfi_units_run_of(mfi_self *self, mfi_ref ref, uint32_t *entry);
+unsigned mfi_units_class(uint32_t entry); // MFI_CLASSES: a run
+
+#endif

@@ -1,0 +1,189 @@
+// The system's promises on Linux: memory, sleeping, mutexes, threads. Floor 1; see os.h.
+// Sleeps in mfi_os_wait and mfi_os_mutex_lock only.
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "os/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <math.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#if !defined(__linux__) || !(defined(__x86_64__) || defined(__aarch64__))
+#error "moonfleet runs on Linux, x86-64 and arm64"
+#endif
+
+mfi_ns mfi_os_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (mfi_ns)t.tv_sec * MFI_SECOND + t.tv_nsec;
+}
+
+mfi_ns mfi_os_deadline(double seconds) {
+  if (seconds < 0 || seconds > 1e9)
+    return MFI_NEVER;
+  if (seconds == 0)
+    return 0;
+  return mfi_os_now() + (mfi_ns)ceil(seconds * 1e9);
+}
+
+static struct timespec timespec_of(mfi_ns t) {
+  if (t < 0)
+    t = 0;
+  return (struct timespec){.tv_sec = (time_t)(t / MFI_SECOND), .tv_nsec = (long)(t % MFI_SECOND)};
+}
+
+// ---- Shared memory
+
+mfi_status mfi_os_region_map(size_t size, void **base, int *fd) {
+  int f = memfd_create("moonfleet", MFD_CLOEXEC);
+  if (f < 0)
+    return errno == ENOMEM ? MFI_NOMEM : MFI_SYSTEM;
+  void *p = MAP_FAILED;
+  if (ftruncate(f, (off_t)size) == 0)
+    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, f, 0);
+  if (p == MAP_FAILED) {
+    close(f);
+    return MFI_NOMEM;
+  }
+  *base = p;
+  *fd = f;
+  return MFI_OK;
+}
+
+void mfi_os_region_unmap(void *base, size_t size, int fd) {
+  munmap(base, size);
+  if (fd >= 0)
+    close(fd);
+}
+
+mfi_status mfi_os_region_back(int fd, size_t offset, size_t size) {
+  int r;
+  do
+    r = fallocate(fd, 0, (off_t)offset, (off_t)size);
+  while (r != 0 && errno == EINTR);
+  return r == 0 ? MFI_OK : MFI_NOMEM;
+}
+
+void mfi_os_region_drop(int fd, size_t offset, size_t size) {
+  fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
+}
+
+// ---- Sleeping
+
+mfi_status mfi_os_wait(uint32_t *word, uint32_t seen, mfi_ns until) {
+  // Under SA_RESTART an untimed wait never returns EINTR, so "for ever" is a deadline in years.
+  mfi_ns far = (mfi_ns)1000000000 * MFI_SECOND;
+  struct timespec t = timespec_of(until < far ? until : far);
+  long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, &t, NULL, FUTEX_BITSET_MATCH_ANY);
+  if (r == 0 || errno == EAGAIN)
+    return MFI_OK;
+  return errno == ETIMEDOUT ? MFI_TIMEDOUT : MFI_INTERRUPTED;
+}
+
+int mfi_os_wake(uint32_t *word, int count) {
+  long r = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+  return r > 0 ? (int)r : 0;
+}
+
+void mfi_os_yield(void) { sched_yield(); }
+
+void mfi_os_sleep_until(mfi_ns until) {
+  struct timespec t = timespec_of(until);
+  clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+}
+
+int mfi_os_cpu(void) { return sched_getcpu(); }
+
+// ---- Robust mutexes
+
+void mfi_os_mutex_init(pthread_mutex_t *m) {
+  pthread_mutexattr_t a;
+  pthread_mutexattr_init(&a);
+  pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+  pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+  pthread_mutex_init(m, &a);
+  pthread_mutexattr_destroy(&a);
+}
+
+// Looking is cheap, sleeping in the kernel is dear: most sections are over within 100 ns.
+static int try_for_a_while(pthread_mutex_t *m) {
+  for (int i = 0; i < 100; i++) {
+    int r = pthread_mutex_trylock(m);
+    if (r != EBUSY)
+      return r;
+    for (int k = 0; k < 8; k++)
+      mfi_cpu_relax();
+  }
+  return pthread_mutex_lock(m);
+}
+
+bool mfi_os_mutex_lock(pthread_mutex_t *m) {
+  int r = pthread_mutex_trylock(m);
+  if (r == 0)
+    return false;
+  if (r == EBUSY)
+    r = try_for_a_while(m);
+  if (r == EOWNERDEAD)
+    pthread_mutex_consistent(m);
+  mfi_assert(r == 0 || r == EOWNERDEAD);
+  return r == EOWNERDEAD;
+}
+
+mfi_status mfi_os_mutex_try(pthread_mutex_t *m) {
+  int r = pthread_mutex_trylock(m);
+  if (r == 0)
+    return MFI_OK;
+  if (r != EOWNERDEAD)
+    return MFI_TIMEDOUT;
+  pthread_mutex_consistent(m);
+  return MFI_WORKER_DIED;
+}
+
+void mfi_os_mutex_unlock(pthread_mutex_t *m) { pthread_mutex_unlock(m); }
+
+// ---- Threads and processes
+
+mfi_status mfi_os_thread_start(mfi_os_thread *t, void *(*fn)(void *), void *arg,
+                               size_t stack_bytes) {
+  pthread_attr_t a;
+  sigset_t all, before;
+  pthread_attr_init(&a);
+  if (stack_bytes != 0)
+    pthread_attr_setstacksize(&a, stack_bytes);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int r = pthread_create(&t->id, &a, fn, arg);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&a);
+  return r == 0 ? MFI_OK : MFI_SYSTEM;
+}
+
+void mfi_os_thread_join(mfi_os_thread t) { pthread_join(t.id, NULL); }
+
+pid_t mfi_os_pid(void) { return getpid(); }
+pid_t mfi_os_tid(void) { return (pid_t)syscall(SYS_gettid); }
+
+void mfi_os_random(void *bytes, size_t size) {
+  unsigned char *p = bytes;
+  while (size > 0) {
+    ssize_t n = getrandom(p, size < 256 ? size : 256, 0);
+    if (n <= 0)
+      continue;
+    p += n;
+    size -= (size_t)n;
+  }
+}
+
+size_t mfi_os_half_of_memory(void) {
+  long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+  return (size_t)pages / 2 * (size_t)page;
+}

@@ -1,0 +1,53 @@
+// Events: the only place where workers sleep. Floor 3.
+//
+// An event is an event count on a shared futex: bits 31..1 count wakes, bit 0 says "someone may
+// sleep". It goes with a condition that is changed under some lock and can be looked at without it.
+//
+// Why no wake is lost: a waker changes the condition, gives the lock, then reads bit 0; a sleeper
+// sets bit 0, then looks at the condition, then sleeps while the word is still the one with its
+// bit. Both orders are sequentially consistent, so either the waker sees the bit or the sleeper the
+// change. Bit 0 stays while anybody may sleep: only a wake of all clears it (clearing it and waking
+// one would strand the second sleeper).
+//
+// A wake is a baton: who was woken and leaves without taking wakes one more. A sleeper names its
+// event in its slot until it has taken (mfi_event_done), a waker before its commit and until after
+// the wake; the burial of either wakes all on it. So a death between any two instructions strands
+// nobody.
+//
+// Waking is dear, looking is cheap: a waiter first looks for a while (at most MFI_SPIN_NS, one
+// looker for each event, with sched_yield in between); a yield that took long means that others
+// want the core.
+#ifndef MFI_SYNC_EVENT_H
+#define MFI_SYNC_EVENT_H
+
+#include "mem/region.h"
+
+typedef struct mfi_event {
+  uint32_t word;
+  uint32_t looker; // slot index of who looks now; 0: nobody
+} mfi_event;
+
+// Looks at the condition without a lock; may be out of date the next moment.
+typedef bool mfi_ready_fn(mfi_self *self, void *what);
+
+// Sleeps until ready(what), MFI_OK; `until` has passed, MFI_TIMEDOUT; or a note came,
+// MFI_INTERRUPTED. After MFI_OK the caller tries to take, and comes back if somebody was faster;
+// once it has taken or given up it calls mfi_event_done.
+mfi_status mfi_event_await(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
+                           mfi_ns until);
+void mfi_event_done(mfi_self *self);
+
+// Names the event that the caller will wake, before the commit that makes it ready.
+void mfi_event_will_wake(mfi_self *self, mfi_event *e);
+// After the commit: wakes one or all, if somebody may sleep, and clears the name.
+void mfi_event_wake_one(mfi_self *self, mfi_event *e);
+void mfi_event_wake_all(mfi_self *self, mfi_event *e);
+
+// Tells a worker to look up from whatever it waits for.
+void mfi_note(mfi_self *self, uint32_t slot, uint32_t notes);
+void mfi_note_clear(mfi_self *self, uint32_t notes); // one's own
+
+// For burial: wakes all on the events that the dead slot names.
+void mfi_event_bury(mfi_self *self, uint32_t dead_slot);
+
+#endif
