@@ -91,9 +91,10 @@ helper.for_each_pool(function(backend, new_pool)
     end)
 
     it("runs an initializer once on each worker, with its arguments", function()
-      local pool <close> = new_pool { workers = 2, initargs = { 20, 22 }, initializer = function(a, b)
+      local function initialize(a, b)
         _G.spec_state = (rawget(_G, "spec_state") or 0) + a + b
-      end }
+      end
+      local pool <close> = new_pool { initializer = initialize, initargs = { 20, 22 } }
       for _ = 1, 10 do
         assert.are.equal(42, pool:apply(function() return rawget(_G, "spec_" .. "state") end))
       end
@@ -120,7 +121,7 @@ helper.for_each_pool(function(backend, new_pool)
       local pool <close> = new_pool()
       for i = 1, 5 do pool:apply(add, { i, i }) end
       pcall(pool.apply, pool, error, { "failing" })
-      pool:map(add == nil and add or function(x) return x end, { 1, 2, 3 })
+      pool:map(math.abs, { 1, 2, 3 })
       local stats = pool:stats()
       assert.are.equal(9, stats.submitted)
       assert.are.equal(8, stats.done)
@@ -324,7 +325,8 @@ helper.for_each_backend(function(backend, mf_b)
       local pool <close> = mf_b.Pool(1)
       pool:everywhere(function(x) _G.spec_state = x end, "everywhere")
       pool:resize(3)
-      for _, state in ipairs(pool:everywhere(function() return rawget(_G, "spec_" .. "state") end)) do
+      local function state_there() return rawget(_G, "spec_" .. "state") end
+      for _, state in ipairs(pool:everywhere(state_there)) do
         assert.are.equal("everywhere", state)
       end
     end)
