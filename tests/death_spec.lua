@@ -161,15 +161,6 @@ describe("process worker's death", function()
     end
   end)
 
-  it("by a crash in C code fails its task alone", function()
-    local pool <close> = mf.Pool(1)
-    local err = helper.fails("worker_died", pool.apply, pool, function()
-      return load(string.dump(load "return 1"):sub(1, 40) .. ("\255"):rep(200), "x", "b") or
-        os.execute("kill -SEGV " .. mf.getpid()) and mf.sleep(100)
-    end)
-    assert.are.equal(-11, err.exitcode)
-  end)
-
   it("at random under load loses nothing else", function()
     local pool <close> = mf.Pool(2)
     local pids, ran, stop = mf.Queue(), mf.Queue(), mf.Queue()
