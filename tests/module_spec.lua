@@ -177,8 +177,8 @@ helper.for_each_program(function(program, run)
         print(#mf.everywhere(double, 1) == mf.cpu_count())
         print(mf.type(mf.pool()), mf.pool() == mf.pool(), mf.pool().size == mf.cpu_count())
       ]]
-      assert.are.same({ code = 0, err = "", out = "6\n7\n1\t10\n1\t12\n1\t8\n6\n42\n3\n7\n8\n11\n" ..
-        "true\nPool\ttrue\ttrue\n" }, result)
+      assert.are.same({ code = 0, err = "",
+        out = "6\n7\n1\t10\n1\t12\n1\t8\n6\n42\n3\n7\n8\n11\ntrue\nPool\ttrue\ttrue\n" }, result)
     end)
 
     it("is kept warm: the same workers serve again", function()

@@ -48,7 +48,9 @@ describe("options table", function()
     helper.misuse_like("name", function() mf.Process { target = nothing, name = {} } end)
     helper.misuse_like("daemon", function() mf.Process { target = nothing, daemon = 1 } end)
     helper.misuse_like("backend", function() mf.Process { target = nothing, backend = "x" } end)
-    helper.misuse_like("backend", function() mf.Process { target = nothing, backend = "serial" } end)
+    helper.misuse_like("backend", function()
+      mf.Process { target = nothing, backend = "serial" }
+    end)
     helper.misuse_like("memory_limit", function()
       mf.Process { target = nothing, memory_limit = "x" }
     end)
