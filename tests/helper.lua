@@ -127,6 +127,18 @@ local function warm_up()
   end)
 end
 
+--- Is this descriptor (an eventfd) readable? With `wait` it is given some seconds to become so.
+function helper.readable(fd, wait)
+  for _ = 1, wait and 500 or 1 do
+    local file <close> = assert(io.open(("/proc/self/fdinfo/%d"):format(fd)))
+    local count = file:read("a"):match("eventfd%-count:%s*(%x+)")
+    luassert.is_truthy(count, "no eventfd")
+    if tonumber(count, 16) > 0 then return true end
+    if wait then mf.sleep(0.01) end
+  end
+  return false
+end
+
 -- Busted's words ---------------------------------------------------------------------------------
 
 function helper.describe(name, body)

@@ -140,10 +140,19 @@ helper.for_each_pool(function(backend, new_pool)
       helper.misuse_like("#3", function() pool:map(square, { 1 }, 5) end)
     end)
 
-    it("shows progress on standard error", function()
-      local pool <close> = new_pool()
-      assert.are.same({ 1, 4, n = 2 }, pool:map(square, { 1, 2 }, { progress = "squares" }))
-      assert.are.same({ 1, 4, n = 2 }, pool:map(square, { 1, 2 }, { progress = true }))
+    it("shows progress on standard error, and only there", function()
+      local result = helper.run_script(([[
+        local mf = require "moonfleet"
+        local pool <close> = mf.Pool{workers = 2, backend = "%s"}
+        print(#pool:map(math.abs, mf.range(50), {progress = "sums"}))
+        print(#pool:map(math.abs, mf.range(50), {progress = true}))
+        for _ in pool:imap(math.abs, mf.range(50), {progress = "steps"}) do end
+      ]]):format(backend))
+      assert.are.equal("50\n50\n", result.out)
+      assert.are.equal(0, result.code)
+      assert.is_truthy(result.err:find("sums", 1, true), result.err)
+      assert.is_truthy(result.err:find("steps", 1, true), result.err)
+      assert.is_truthy(result.err:find("50", 1, true), result.err)
     end)
   end)
 

@@ -182,6 +182,34 @@ describe("queue", function()
     end
   end)
 
+  it("is not disturbed by a collector that runs inside its calls", function()
+    local queue = mf.Queue()
+    local pause = collectgarbage("setpause", 0)
+    local step = collectgarbage("setstepmul", 1000)
+    for i = 1, 500 do
+      queue:put({ mf.Queue(), mf.Lock(), ("x"):rep(i), { i } })
+      queue:put(setmetatable({ i }, { __gc = function() return mf.Queue():put(i) end }))
+      assert.are.equal(i, queue:get(0)[4][1])
+      assert.are.equal(i, queue:get(0)[1])
+    end
+    collectgarbage("setpause", pause)
+    collectgarbage("setstepmul", step)
+  end)
+
+  it("goes on when a message could not be decoded", function()
+    local queue = mf.Queue()
+    local child = mf.spawn(function()
+      local Class = { __name = "Only there" }
+      mf.register("spec.only_there", Class)
+      queue:put(setmetatable({}, Class))
+      queue:put("readable")
+    end)
+    child:join(long)
+    local err = helper.fails("decode", queue.get, queue, 0)
+    assert.is_truthy(err.message:find("spec.only_there", 1, true), err.message)
+    assert.are.equal("readable", (queue:get(0)))
+  end)
+
   it("is known by other names, too", function()
     for _, name in ipairs { "JoinableQueue", "SimpleQueue" } do
       local queue = mf[name]()
