@@ -128,6 +128,16 @@ function(c_tests)
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/c_tests.list CONTENT "${text}\n" @ONLY)
 endfunction()
 
+# sanitized_lua(name): tests/c/NAME.c, the program stock/lua5.4
+function(sanitized_lua name)
+  if(MFI_SANITIZE AND MFI_TESTS)
+    add_executable(${name} tests/c/${name}.c)
+    set_target_properties(${name} PROPERTIES
+      OUTPUT_NAME lua5.4 RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/stock)
+    target_link_libraries(${name} PRIVATE moonfleet_flags moonfleet_lua)
+  endif()
+endfunction()
+
 # specs(name ...): tests/NAME_spec.lua
 function(specs)
   list(JOIN ARGN "\n" text)
