@@ -79,15 +79,23 @@ foreach(library moonfleet_static moonfleet moonfleet_module)
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/runtime/include> $<INSTALL_INTERFACE:include>)
 endforeach()
 
-# room(FOLDER file.c ...): sources of runtime/FOLDER
+# The paths of names, which may be given with or without their ending.
+function(paths_of names folder ending result)
+  list(TRANSFORM names REPLACE "\\${ending}$" "")
+  list(TRANSFORM names PREPEND ${folder}/)
+  list(TRANSFORM names APPEND ${ending})
+  set(${result} ${names} PARENT_SCOPE)
+endfunction()
+
+# room(FOLDER name ...): sources of runtime/FOLDER
 function(room folder)
-  list(TRANSFORM ARGN PREPEND runtime/${folder}/ OUTPUT_VARIABLE sources)
+  paths_of("${ARGN}" runtime/${folder} .c sources)
   target_sources(moonfleet_objects PRIVATE ${sources})
 endfunction()
 
-# lua_modules(file.lua ...): files of lua/moonfleet that the library carries along
+# lua_modules(name ...): files of lua/moonfleet that the library carries along
 function(lua_modules)
-  list(TRANSFORM ARGN PREPEND ${PROJECT_SOURCE_DIR}/lua/moonfleet/ OUTPUT_VARIABLE files)
+  paths_of("${ARGN}" ${PROJECT_SOURCE_DIR}/lua/moonfleet .lua files)
   set(made ${PROJECT_BINARY_DIR}/embedded.c)
   set(script ${PROJECT_SOURCE_DIR}/scripts/cmake/embed.cmake)
   # Under another name the array would stay as it was when a file leaves the list.
@@ -99,12 +107,12 @@ function(lua_modules)
   target_sources(moonfleet_objects PRIVATE ${made})
 endfunction()
 
-# program(file.c ...): sources of runtime/host, the program bin/moonfleet
+# program(name ...): sources of runtime/host, the program bin/moonfleet
 function(program)
   if(NOT ARGN)
     return()
   endif()
-  list(TRANSFORM ARGN PREPEND runtime/host/ OUTPUT_VARIABLE sources)
+  paths_of("${ARGN}" runtime/host .c sources)
   add_executable(moonfleet_program ${sources})
   set_target_properties(moonfleet_program PROPERTIES
     OUTPUT_NAME moonfleet RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
