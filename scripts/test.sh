@@ -2,6 +2,7 @@
 # Runs the tests: sh scripts/test.sh [PRESET ...] [NAME ...]
 #   PRESET  dev, tiny, asan, tsan, release; default: dev and tiny
 #   NAME    only these: queue (tests/queue_spec.lua), heap_test (tests/c/heap_test.c)
+# MOONFLEET_TEST_SECONDS=N: what has not begun by then fails. MOONFLEET_BUILD=DIR: builds there.
 # Each file runs as a program of its own, in a process group of its own: one that hangs is killed, one
 # that leaves processes behind fails. The last line is `N passed, M failed[, K skipped]`.
 set -eu
@@ -60,6 +61,11 @@ judge() {
   elif ! grep -q -E '^(ok|not ok|skip) ' "$work/results"; then
     if [ "$kind" = c ]; then echo "ok $name" >>"$work/results"; else complain "has no test"; fi
   fi
+  if [ -n "$(find "$work" -name 'sanitizer.*')" ]; then
+    complain "the sanitizer has complained"
+    cat "$work"/sanitizer.* >>"$work/output"
+    rm "$work"/sanitizer.*
+  fi
   group_is_gone || {
     complain "left processes behind:$(members)"
     kill -s KILL -- "-$group" 2>/dev/null || true
@@ -85,6 +91,12 @@ run() { # kind (c or spec), name, command ...
   chosen "$name" || return 0
   began=$(date +%s)
   : >"$work/results"
+  : >"$work/output"
+  if [ "$began" -ge "$end" ]; then
+    complain "not run, time is up (MOONFLEET_TEST_SECONDS)"
+    report
+    return 0
+  fi
   env --default-signal timeout -s KILL "$limit" "$@" >"$work/output" 2>&1 </dev/null &
   group=$!
   status=0
@@ -94,13 +106,18 @@ run() { # kind (c or spec), name, command ...
   report
 }
 
-# A sanitized module can be loaded only by a sanitized lua5.4; the build has one.
+# A sanitized module can be loaded only by a sanitized lua5.4; the build has one. Reports, those of
+# workers too, go to files that judge() looks for. In specs SIGSEGV is a thing that workers die of.
 sanitizer() {
+  in_specs=
   case $preset in asan | tsan) ;; *) return 0 ;; esac
   limit=900
   PATH=$build/stock:$PATH
-  export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
-  export TSAN_OPTIONS="die_after_fork=0:${TSAN_OPTIONS:-}"
+  options=log_path=$work/sanitizer
+  in_specs="ASAN_OPTIONS=$options:handle_segv=0:detect_leaks=0"
+  in_specs="$in_specs TSAN_OPTIONS=$options:handle_segv=0:die_after_fork=0"
+  export ASAN_OPTIONS="$options" TSAN_OPTIONS="$options:die_after_fork=0"
+  export UBSAN_OPTIONS="$options:print_stacktrace=1"
 }
 
 test_preset() {
@@ -120,12 +137,14 @@ test_preset() {
     run c "$test" "$build/tests/$test"
   done
   for test in $(cat "$build/specs.list"); do
-    run spec "$test" lua5.4 tests/run.lua "tests/${test}_spec.lua"
+    # shellcheck disable=SC2086
+    run spec "$test" env $in_specs lua5.4 tests/run.lua "tests/${test}_spec.lua"
   done
 }
 
 unset LUA_PATH LUA_INIT LUA_PATH_5_4 LUA_CPATH_5_4 LUA_INIT_5_4 MOONFLEET_BACKEND MOONFLEET_LUA_DIR
 path=$PATH
+end=$(($(date +%s) + ${MOONFLEET_TEST_SECONDS:-1000000}))
 for preset in $presets; do
   test_preset
 done
