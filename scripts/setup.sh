@@ -15,6 +15,9 @@ compiles() { # a header, with flags behind it
   shift
   echo "#include <$header>" | cc "$@" -E -xc -
 }
+has_lua() { # under one of the names that systems give it
+  pkg-config --exists lua5.4 || pkg-config --exists lua-5.4 || pkg-config --exists lua54
+}
 has_module() { lua5.4 -e "require '$1'"; }
 
 need gcc command -v cc
@@ -22,7 +25,7 @@ need libc6-dev compiles stdio.h
 need cmake command -v cmake
 need ninja-build command -v ninja
 need pkg-config command -v pkg-config
-need liblua5.4-dev pkg-config --exists lua5.4
+need liblua5.4-dev has_lua
 if [ "$goal" != run ]; then
   need lua5.4 command -v lua5.4
   need lua-busted has_module busted
