@@ -132,6 +132,17 @@ helper.for_each_pool(function(backend, new_pool)
       assert.are.same({ 1, { 2, 2 }, 3 }, seen)
     end)
 
+    it("raises an item that cannot be sent, after what came before", function()
+      local pool <close> = new_pool()
+      local seen = {}
+      local err = helper.fails("not_sendable", function()
+        local input = { 1, 2, coroutine.create(print) }
+        for i, value in pool:imap(square, input, { chunksize = 1 }) do seen[i] = value end
+      end)
+      assert.are.same({ 1, 4 }, seen)
+      assert.is_truthy(err.message:find("coroutine", 1, true), err.message)
+    end)
+
     it("refuses unknown options", function()
       local pool <close> = new_pool()
       helper.misuse_like("unknown option 'chunk'", function()

@@ -71,6 +71,17 @@ helper.for_each_pool(function(backend, new_pool)
       assert.are.equal("bbbbbbbbbb", results[2])
     end)
 
+    it("shares nothing by accident: what tasks change stays with them", function()
+      local pool <close> = new_pool()
+      local box, list = { 0 }, { { 1 }, { 2 } }
+      pool:map(function(item)
+        box[1] = box[1] + 1
+        item[1] = "changed"
+      end, list)
+      assert.are.equal(0, box[1])
+      assert.are.same({ { 1 }, { 2 } }, list)
+    end)
+
     it("takes a module's function by name", function()
       local pool <close> = new_pool()
       assert.are.same({ "A", "B", n = 2 }, pool:map("string:upper", { "a", "b" }))

@@ -156,3 +156,36 @@ describe("object", function()
     do local _ <close> = queue end
   end)
 end)
+
+describe("iterator", function()
+  local makers = {
+    ["of a queue"] = function()
+      local queue = mf.Queue()
+      queue:put_many { 1, 2, 3 }
+      queue:close()
+      return queue:iter()
+    end,
+    ["of a range"] = function() return mf.range(3) end,
+    ["of a triple"] = function() return mf.iter(ipairs { "a", "b", "c" }) end,
+  }
+  for name, make in pairs(makers) do
+    it(name .. " comes as one callable object, for a generic for that closes it", function()
+      local iterator, state, control, closing = make()
+      assert.is_nil(state)
+      assert.is_nil(control)
+      assert.is_true(rawequal(iterator, closing))
+      assert.are.equal(1, (iterator()))
+      assert.are.equal(2, (iterator()))
+      iterator:close()
+      assert.is_nil((iterator()))
+      iterator:close()
+      do local _ <close> = make() end
+      local count = 0
+      for i in make() do
+        count = count + 1
+        assert.are.equal(count, i)
+      end
+      assert.are.equal(3, count)
+    end)
+  end
+end)

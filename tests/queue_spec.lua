@@ -210,6 +210,15 @@ describe("queue", function()
     assert.are.equal("readable", (queue:get(0)))
   end)
 
+  if os.getenv "MOONFLEET_TEST_HUGE" then
+    it("carries a message of more than 2 GiB", function()
+      local queue = mf.Queue()
+      local child = mf.spawn(function() queue:put(("x"):rep((1 << 31) + 5)) end)
+      child:join()
+      assert.are.equal((1 << 31) + 5, #queue:get(0))
+    end)
+  end
+
   it("is known by other names, too", function()
     for _, name in ipairs { "JoinableQueue", "SimpleQueue" } do
       local queue = mf[name]()
