@@ -54,8 +54,8 @@ static lua_Unsigned project(lua_Unsigned ran, lua_Unsigned n, mfi_random *r) {
   return ran;
 }
 
-static int push_between(lua_State *L, uint64_t ran, lua_Integer low, lua_Integer up, int arg) {
-  luaL_argcheck(L, low <= up, arg, "interval is empty");
+static int push_between(lua_State *L, uint64_t ran, lua_Integer low, lua_Integer up) {
+  luaL_argcheck(L, low <= up, 1, "interval is empty");
   lua_Unsigned span = (lua_Unsigned)up - (lua_Unsigned)low;
   lua_Unsigned n = project(ran, span, mfi_random_of(L)) + (lua_Unsigned)low;
   lua_pushinteger(L, (lua_Integer)n);
@@ -72,13 +72,13 @@ static int math_random(lua_State *L) {
   case 1: {
     lua_Integer up = luaL_checkinteger(L, 1);
     if (up != 0)
-      return push_between(L, ran, 1, up, 1);
+      return push_between(L, ran, 1, up);
     lua_pushinteger(L, (lua_Integer)ran);
     return 1;
   }
   case 2: {
     lua_Integer low = luaL_checkinteger(L, 1);
-    return push_between(L, ran, low, luaL_checkinteger(L, 2), 2);
+    return push_between(L, ran, low, luaL_checkinteger(L, 2));
   }
   default:
     return luaL_error(L, "wrong number of arguments");
