@@ -57,6 +57,9 @@ if(MFI_SANITIZE)
     -fsanitize=${MFI_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(moonfleet_flags INTERFACE -fsanitize=${MFI_SANITIZE})
 endif()
+if(MFI_FUZZ)
+  target_compile_options(moonfleet_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 target_include_directories(moonfleet_flags INTERFACE
   ${PROJECT_SOURCE_DIR}/runtime ${PROJECT_SOURCE_DIR}/runtime/include)
 target_include_directories(moonfleet_flags SYSTEM INTERFACE ${LUA_INCLUDE_DIRS})
@@ -139,7 +142,28 @@ function(c_tests)
     target_link_libraries(${name} PRIVATE moonfleet_flags moonfleet_static moonfleet_lua)
   endforeach()
   list(JOIN names "\n" text)
-  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/c_tests.list CONTENT "${text}\n" @ONLY)
+  file(WRITE ${PROJECT_BINARY_DIR}/c_tests.list "${text}\n")
+endfunction()
+
+# fuzzers(name ...): tests/fuzz/NAME.c defines LLVMFuzzerTestOneInput. Preset fuzz makes libFuzzer
+# programs of them; elsewhere each is a C test that runs over tests/fuzz/corpus/NAME.
+function(fuzzers)
+  foreach(name ${ARGN})
+    if(MFI_FUZZ)
+      add_executable(${name} tests/fuzz/${name}.c)
+      target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    elseif(MFI_TESTS)
+      add_executable(${name} tests/fuzz/${name}.c tests/fuzz/replay.c)
+      target_compile_definitions(${name} PRIVATE
+        MFI_CORPUS="${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
+      file(APPEND ${PROJECT_BINARY_DIR}/c_tests.list "${name}\n")
+    else()
+      return()
+    endif()
+    set_target_properties(${name} PROPERTIES
+      RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+    target_link_libraries(${name} PRIVATE moonfleet_flags moonfleet_static moonfleet_lua)
+  endforeach()
 endfunction()
 
 # sanitized_lua(name): tests/c/NAME.c, the program stock/lua5.4
