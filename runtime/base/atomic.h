@@ -25,6 +25,10 @@
 #define cas_seqcst(p, expected, v)                                                                 \
   __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 
+// The compiler moves no load or store over it. A process that is killed has done all that stands
+// before some instruction and nothing behind it, whatever the core reorders for others.
+#define keep_program_order() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+
 // Tells the core that this is a waiting loop.
 static inline void mfi_cpu_relax(void) {
 #if defined(__x86_64__)

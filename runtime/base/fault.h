@@ -1,12 +1,16 @@
-// Places where a worker can be made to die, for tests. Floor 0. Without MFI_FAULTS they are
-// nothing.
+// Places where a worker may die, and can be made to, for tests. Floor 0.
 //
-//   MFI_STEP()        stands before each store into shared memory: the walk of tests/c kills a
-//                     process at the nth step for n = 1, 2, 3 … until the operation gets through.
+//   MFI_STEP()        stands between stores into shared memory whose order matters to who finds
+//   this
+//                     worker dead: the compiler keeps them on their sides of it in every build, and
+//                     the walk of tests/c kills a process at the nth step for n = 1, 2, 3 … until
+//                     the operation gets through.
 //   MFI_FAULT(point)  a named race; armed from a test, in memory that all workers see, it kills the
 //                     worker that reaches it. Its hits are counted, so that a test can tell.
 #ifndef MFI_BASE_FAULT_H
 #define MFI_BASE_FAULT_H
+
+#include "base/atomic.h"
 
 #include <stdint.h>
 
@@ -40,7 +44,7 @@ void mfi_fault_hit(mfi_fault_table *table, mfi_fault_point point);
   } while (0)
 #define MFI_FAULT(table, point) mfi_fault_hit((table), (point))
 #else
-#define MFI_STEP() ((void)0)
+#define MFI_STEP() keep_program_order()
 #define MFI_FAULT(table, point) ((void)(table))
 #endif
 

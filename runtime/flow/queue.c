@@ -8,6 +8,7 @@
 #include "flow/queue_get.h"
 #include "flow/ring.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #ifdef MFI_TINY
@@ -277,7 +278,7 @@ void mfi_queue_close(mfi_self *self, mfi_object *o) {
 }
 
 static void destroy(mfi_self *self, void *body) {
-  mfi_queue_drain(self, (mfi_object *)(void *)((char *)body - sizeof(mfi_object)));
+  mfi_queue_drain(self, (mfi_object *)(void *)((char *)body - offsetof(mfi_object, body)));
 }
 
 const mfi_object_ops mfi_queue_ops = {"Queue", destroy, NULL};

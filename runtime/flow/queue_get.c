@@ -134,7 +134,10 @@ mfi_status mfi_queue_get_if(mfi_self *self, mfi_object *o, mfi_ns until, mfi_acc
     if (st != MFI_OK)
       break;
   }
-  mfi_event_done(self);
+  if (st == MFI_OK)
+    mfi_event_done(self);
+  else
+    mfi_event_leave(self);
   if (st == MFI_OK)
     MFI_FAULT(&self->region->faults, MFI_FAULT_GET_TAKEN);
   return st;

@@ -54,6 +54,28 @@ void mfi_hand_out(mfi_self *self, mfi_lock *lock, mfi_ref block) {
   mfi_change64(self, lock, &self->slot->hand, b->link);
 }
 
+void mfi_hand_swap(mfi_self *self, mfi_lock *lock, mfi_ref out, mfi_ref in) {
+  mfi_block *o = mfi_at(self, out), *i = mfi_at(self, in);
+  mfi_assert(self->slot->hand == out && o->owner == in_hand_of(self));
+  mfi_change64(self, lock, &o->owner, MFI_OWNER_LINKED);
+  mfi_change64(self, lock, &i->owner, in_hand_of(self));
+  mfi_change64(self, lock, &i->link, o->link);
+  mfi_change64(self, lock, &self->slot->hand, in);
+}
+
+mfi_ref mfi_hand_pull(mfi_self *self, mfi_ref *word) {
+  mfi_ref block = *word;
+  if (block == 0)
+    return 0;
+  mfi_lock *lock = &self->slot->lock;
+  mfi_lock_take(self, lock);
+  mfi_change64(self, lock, word, 0);
+  mfi_hand_in(self, lock, block);
+  mfi_lock_commit(self, lock);
+  mfi_lock_give(self, lock);
+  return block;
+}
+
 // Only the worker itself sees its hand, but it may die between two stores: the block is first
 // linked twice, then once. Burial frees a block only when its owner word still says that it is in
 // this hand.
@@ -161,14 +183,19 @@ static void take_over(mfi_self *self, mfi_slot *dead, mfi_ref ref) {
   mfi_lock_give(self, lock);
 }
 
-void mfi_heap_bury(mfi_self *self, uint32_t dead_slot, void (*drop)(mfi_self *, mfi_ref block)) {
+static void drop(mfi_self *self, mfi_ref ref) {
+  mfi_drop_fn *fn = self->drops[((mfi_block *)mfi_at(self, ref))->kind];
+  if (fn != NULL)
+    fn(self, ref);
+}
+
+void mfi_heap_bury(mfi_self *self, uint32_t dead_slot) {
   mfi_slot *dead = mfi_slot_at(self, dead_slot);
   if (dead->hand_unit != 0)
     mfi_units_give_span(self, dead);
   for (mfi_ref ref = dead->hand; ref != 0; ref = dead->hand) {
     take_over(self, dead, ref);
-    if (drop != NULL)
-      drop(self, ref);
+    drop(self, ref);
     mfi_heap_free(self, ref);
   }
 }

@@ -82,13 +82,20 @@ void mfi_heap_init(mfi_self *self, uint64_t units_at, uint64_t arena_at, uint64_
 mfi_ref mfi_heap_alloc(mfi_self *self, size_t size, mfi_block_kind kind);
 // Ends a block that is in the caller's hand.
 void mfi_heap_free(mfi_self *self, mfi_ref block);
-// Frees whatever a dead slot has in hand. `drop` first ends what a block refers to.
-void mfi_heap_bury(mfi_self *self, uint32_t dead_slot, void (*drop)(mfi_self *, mfi_ref block));
+// What the floors above do with a block of a dead hand before it is freed: give back what it refers
+// to. May be repeated. NULL: it refers to nothing.
+typedef void mfi_drop_fn(mfi_self *self, mfi_ref block);
+// Frees whatever a dead slot has in hand, each block after self->drops of its kind.
+void mfi_heap_bury(mfi_self *self, uint32_t dead_slot);
 
 // In a section of any lock: the block goes out of hand into a structure (it must be the top of the
 // caller's hand), or into hand. At most one of these in one section.
 void mfi_hand_out(mfi_self *self, mfi_lock *lock, mfi_ref block);
 void mfi_hand_in(mfi_self *self, mfi_lock *lock, mfi_ref block);
+// `out`, the top of the caller's hand, goes out of it and `in` comes into it, in one section.
+void mfi_hand_swap(mfi_self *self, mfi_lock *lock, mfi_ref out, mfi_ref in);
+// The block that *word alone refers to, a word that nobody else can reach, comes into hand.
+mfi_ref mfi_hand_pull(mfi_self *self, mfi_ref *word);
 // Brings a block of the caller's hand to the top of it.
 void mfi_hand_raise(mfi_self *self, mfi_ref block);
 

@@ -20,7 +20,7 @@
 #include "base/ref.h"
 #include "os/os.h"
 
-#define MFI_PAIRS 14
+#define MFI_PAIRS 18
 
 typedef struct mfi_self mfi_self;
 

@@ -12,7 +12,7 @@
 #define COUNTED ((uint64_t)1 << 63)
 
 static mfi_object *entry_at(mfi_self *self, uint64_t index) {
-  return mfi_at(self, self->region->objects.at + index * MFI_OBJECT_SIZE);
+  return mfi_at(self, self->region->objects.at + index * sizeof(mfi_object));
 }
 
 static mfi_handle handle_of(uint64_t index, uint32_t generation) {
@@ -23,7 +23,7 @@ static mfi_handle handle_of(uint64_t index, uint32_t generation) {
 
 static uint64_t fresh(mfi_self *self) {
   mfi_region *r = self->region;
-  uint64_t index = r->objects_top, end = (index + 1) * MFI_OBJECT_SIZE;
+  uint64_t index = r->objects_top, end = (index + 1) * sizeof(mfi_object);
   if (mfi_region_grow(self, &r->objects_lock, &r->objects, end) != MFI_OK)
     return 0;
   mfi_object *o = entry_at(self, index);
@@ -46,7 +46,7 @@ mfi_handle mfi_object_make(mfi_self *self, mfi_object_kind kind, uint32_t *place
     index = fresh(self);
   if (index != 0) {
     mfi_object *o = entry_at(self, index);
-    memset(o->body, 0, MFI_OBJECT_SIZE - sizeof *o);
+    memset(o->body, 0, MFI_OBJECT_BODY);
     o->number = fetch_add_relaxed(&r->numbers[kind], (uint64_t)1) + 1;
     h = handle_of(index, o->generation);
     if (recycled)
@@ -69,7 +69,7 @@ mfi_handle mfi_object_make(mfi_self *self, mfi_object_kind kind, uint32_t *place
 static void end_object(mfi_self *self, mfi_handle h) {
   mfi_region *r = self->region;
   mfi_object *o = entry_at(self, h >> 32);
-  self->ops[o->kind].destroy(self, o->body);
+  self->ops[o->kind]->destroy(self, o->body);
   mfi_assert(self->slot->dying == h);
   mfi_lock_take(self, &r->objects_lock);
   mfi_change64(self, &r->objects_lock, &self->slot->dying, o->next_free);
@@ -83,6 +83,11 @@ static void end_object(mfi_self *self, mfi_handle h) {
 }
 
 // ---- Looking
+
+mfi_handle mfi_object_handle(mfi_self *self, const mfi_object *o) {
+  uint64_t offset = mfi_ref_of(self, o) - self->region->objects.at;
+  return handle_of(offset / sizeof *o, o->generation);
+}
 
 mfi_object *mfi_object_of(mfi_self *self, mfi_handle h) {
   uint64_t index = h >> 32;
@@ -191,7 +196,7 @@ static void end(mfi_self *self, mfi_handle h) {
   }
   mfi_ref ref = (h >> 32 & 0x7fffffff) * 64; // in hand
   mfi_block *b = mfi_at(self, ref);
-  self->ops[MFI_KIND_JOB].destroy(self, mfi_payload(b));
+  self->ops[MFI_KIND_JOB]->destroy(self, mfi_payload(b));
   mfi_heap_free(self, ref);
 }
 
@@ -234,8 +239,8 @@ void mfi_handle_drop(mfi_self *self, uint32_t place) {
 
 static void abandon(mfi_self *self, mfi_held *e, uint64_t id) {
   mfi_object_kind kind = mfi_handle_kind(self, e->handle);
-  if (kind != MFI_KIND_FREE && self->ops[kind].abandon != NULL)
-    self->ops[kind].abandon(self, e, id);
+  if (kind != MFI_KIND_FREE && self->ops[kind]->abandon != NULL)
+    self->ops[kind]->abandon(self, e, id);
 }
 
 void mfi_handles_abandon(mfi_self *self) {

@@ -22,25 +22,28 @@ typedef enum mfi_object_kind {
   MFI_KIND_RLOCK,
   MFI_KIND_SEMAPHORE,
   MFI_KIND_BOUNDED,
-  MFI_KIND_POOL,
-  MFI_KIND_JOB, // a counted block
+  MFI_KIND_POOL,  // what users hold
+  MFI_KIND_CORE,  // what runs: held by its pool, workers and jobs
+  MFI_KIND_BATCH, // the jobs of one map-like call
+  MFI_KIND_JOB,   // a counted block
   MFI_KIND_WORKER,
   MFI_KINDS
 } mfi_object_kind;
 
-#define MFI_OBJECT_SIZE 1280 // head and body
+#define MFI_OBJECT_BODY 704
 
-// Head of an entry; the kind's own state follows in `body`.
+// An entry; the kind's own state lies in `body`. Who only looks up a handle must not wait for the
+// cache line of a lock, nor consumers for the producers': each part has lines of its own.
 typedef struct mfi_object {
-  uint32_t kind;       // MFI_KIND_*
-  uint32_t generation; // + 1 at each end
-  uint32_t refs;       // under lock
-  uint32_t dying;      // under lock
-  uint64_t next_free;  // index; under region->objects_lock
-  uint64_t number;     // 1, 2 … within its kind, for people
-  mfi_lock lock;       // guards refs and, where the kind does not say otherwise, the body
-  mfi_lock second;     // the kind's own; rank: after lock
-  _Alignas(64) char body[];
+  uint32_t kind;                // MFI_KIND_*
+  uint32_t generation;          // + 1 at each end
+  uint32_t refs;                // under lock
+  uint32_t dying;               // under lock
+  uint64_t next_free;           // index; under region->objects_lock
+  uint64_t number;              // 1, 2 … within its kind, for people
+  _Alignas(64) mfi_lock lock;   // guards refs and, where the kind does not say otherwise, the body
+  _Alignas(64) mfi_lock second; // the kind's own; rank: after lock
+  _Alignas(64) char body[MFI_OBJECT_BODY];
 } mfi_object;
 
 // Head of a block that is counted like an object.
@@ -74,6 +77,8 @@ typedef struct mfi_held {
 // memory.
 mfi_handle mfi_object_make(mfi_self *self, mfi_object_kind kind, uint32_t *place);
 
+// The handle of a live object.
+mfi_handle mfi_object_handle(mfi_self *self, const mfi_object *o);
 // NULL when the handle is not (or no longer) valid.
 mfi_object *mfi_object_of(mfi_self *self, mfi_handle h);
 mfi_object_kind mfi_handle_kind(mfi_self *self, mfi_handle h); // MFI_KIND_FREE: not valid

@@ -54,7 +54,7 @@ static mfi_status lay_out(mfi_self *self, size_t size) {
   r->next_id = 1;
   uint64_t at = lay(&r->slots, header, (uint64_t)MFI_MAX_SLOTS * sizeof(mfi_slot));
   uint64_t objects = size / 16384 < MFI_MAX_OBJECTS ? size / 16384 : MFI_MAX_OBJECTS;
-  at = lay(&r->objects, at, objects * MFI_OBJECT_SIZE);
+  at = lay(&r->objects, at, objects * sizeof(mfi_object));
   r->objects_top = 1; // entry 0 is never used
   uint64_t units = (size - at) / MFI_UNIT;
   uint64_t arena = round_up(at + units * sizeof(uint32_t), MFI_UNIT);

@@ -23,11 +23,13 @@
 #define MFI_MAX_OBJECTS (1u << 20)
 #endif
 
+#define MFI_PARKING 256
+
 typedef struct mfi_region {
   uint64_t magic;
   uint64_t size;    // set once
   uint64_t next_id; // atomic counter, for images and jobs
-  uint64_t user[8]; // roots of the floors above, set once
+  uint32_t closing; // atomic: the host ends in order
   mfi_lock slots_lock;
   mfi_part slots;
   uint64_t free_slot; // index + 1; under slots_lock
@@ -40,17 +42,20 @@ typedef struct mfi_region {
   uint64_t numbers[MFI_KINDS]; // objects made so far; atomic
   mfi_heap heap;
   mfi_fault_table faults;
+  _Alignas(64) uint64_t parking[MFI_PARKING][8]; // events of things that come and go, sync/event.h
 } mfi_region;
 
 // How a process sees the region, and who it is there. One for each native thread.
 struct mfi_self {
   mfi_region *region;
   mfi_slot *slot;
-  uint32_t index;            // of slot
-  int fd;                    // of the region
-  const mfi_object_ops *ops; // by object kind, of the floors above
-  void *runtime;             // what the floors above need in this process
-  uint32_t no_spin;          // waits that do not spin, see sync/event
+  uint32_t index;                   // of slot
+  int fd;                           // of the region
+  const mfi_object_ops *const *ops; // by object kind, of the floors above
+  mfi_drop_fn *const *drops;        // by block kind, of the floors above
+  void *runtime;                    // what the floors above need in this process
+  uint32_t no_spin;                 // waits that do not spin, see sync/event
+  bool woken;                       // a wake came since the last mfi_event_done
 };
 
 // Makes a region of `size` bytes (0: half of the memory). self gets slot 1.

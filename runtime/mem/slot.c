@@ -47,6 +47,7 @@ uint32_t mfi_slot_take(mfi_self *self) {
     else
       mfi_change64(self, &r->slots_lock, &r->slots_top, index + 1);
     mfi_change32(self, &r->slots_lock, &s->used, 1);
+    mfi_change32(self, &r->slots_lock, &self->slot->starting, (uint32_t)index);
     mfi_lock_commit(self, &r->slots_lock);
   }
   mfi_lock_give(self, &r->slots_lock);

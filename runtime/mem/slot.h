@@ -10,6 +10,7 @@
 #include "mem/lock.h"
 
 #define MFI_LOCKS_HELD 4
+#define MFI_WAKING 2
 #define MFI_NAME_SIZE 64
 
 // Why a worker should look up from what it does. Set by others with fetch_or, then its event is
@@ -31,7 +32,7 @@ typedef struct mfi_slot {
 
   mfi_ref locks[MFI_LOCKS_HELD]; // inner locks that it holds or asks for; own
   mfi_ref sleeping_on;           // event that it sleeps on or was just woken from; own, atomic
-  mfi_ref waking;                // event that it is about to wake; own
+  mfi_ref waking[MFI_WAKING];    // events that it is about to wake; own
 
   // Things in hand, changed in redo records only.
   mfi_ref hand;         // blocks that only this worker knows, linked by block->link
@@ -41,9 +42,12 @@ typedef struct mfi_slot {
   uint32_t held;        // script locks and permits that it holds
   uint32_t spare_state; // yields until spinning is tried again; own
   mfi_ref job;          // job that it runs
-  mfi_ref ending;       // job whose watchers it is telling
+  mfi_handle ending;    // reference to a job that is on its way to or from a watcher's list
 
-  mfi_ref worker;           // worker record of flow/; 0: a native thread of the host
+  uint64_t worker;          // handle, a reference: the worker that it is; 0: a native thread
+  uint32_t starting;        // slot that it has taken for a worker to be; 0: none
+  uint32_t counters[2];     // names of workers that it made; own
+  mfi_ref stop_job;         // job that `stop` is meant for; 0: the worker as a whole
   uint64_t due;             // watches whose futures have ended, linked; under `lock`
   uint32_t cpu;             // where it ran last; own
   uint32_t sleeping;        // 1 while in a futex; own

@@ -54,14 +54,9 @@ void mfi_os_mutex_unlock(pthread_mutex_t *m);
 
 // ---- Threads and processes -------------------------------------------------------------------
 
-typedef struct mfi_os_thread {
-  pthread_t id;
-} mfi_os_thread;
-
-// Starts a joinable thread with all signals blocked. stack_bytes 0: the system's default.
-mfi_status mfi_os_thread_start(mfi_os_thread *t, void *(*fn)(void *), void *arg,
-                               size_t stack_bytes);
-void mfi_os_thread_join(mfi_os_thread t);
+// Starts a detached thread with all signals blocked. stack_bytes 0: the system's default.
+// MFI_SYSTEM: errno says why.
+mfi_status mfi_os_thread_start(void *(*fn)(void *), void *arg, size_t stack_bytes);
 
 pid_t mfi_os_pid(void); // never cached across fork
 pid_t mfi_os_tid(void);

@@ -152,22 +152,22 @@ void mfi_os_mutex_unlock(pthread_mutex_t *m) { pthread_mutex_unlock(m); }
 
 // ---- Threads and processes
 
-mfi_status mfi_os_thread_start(mfi_os_thread *t, void *(*fn)(void *), void *arg,
-                               size_t stack_bytes) {
+mfi_status mfi_os_thread_start(void *(*fn)(void *), void *arg, size_t stack_bytes) {
+  pthread_t id;
   pthread_attr_t a;
   sigset_t all, before;
   pthread_attr_init(&a);
+  pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
   if (stack_bytes != 0)
     pthread_attr_setstacksize(&a, stack_bytes);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  int r = pthread_create(&t->id, &a, fn, arg);
+  int r = pthread_create(&id, &a, fn, arg);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&a);
+  errno = r;
   return r == 0 ? MFI_OK : MFI_SYSTEM;
 }
-
-void mfi_os_thread_join(mfi_os_thread t) { pthread_join(t.id, NULL); }
 
 pid_t mfi_os_pid(void) { return getpid(); }
 pid_t mfi_os_tid(void) { return (pid_t)syscall(SYS_gettid); }

@@ -1,9 +1,10 @@
 // Events: sleeping, waking, looking first. Floor 3; see event.h for why no wake is lost.
-// No locks. Sleeps in mfi_os_wait.
+// Locks: the caller's slot's, after a note. Sleeps in mfi_os_wait.
 #include "sync/event.h"
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "base/fault.h"
 
 #include <limits.h>
 
@@ -83,7 +84,7 @@ static uint32_t announce(mfi_event *e) {
 static bool noted(mfi_self *self) { return (load_seqcst(&self->slot->notes) & ALL_NOTES) != 0; }
 
 static mfi_status sleep_on(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
-                           mfi_ns until, bool *woken) {
+                           mfi_ns until) {
   for (;;) {
     uint32_t word = announce(e);
     if (ready(self, what))
@@ -92,7 +93,7 @@ static mfi_status sleep_on(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, vo
       return MFI_INTERRUPTED;
     mfi_status st = mfi_os_wait(&e->word, word, until);
     if (st == MFI_OK)
-      *woken = true;
+      self->woken = true;
     if (ready(self, what))
       return MFI_OK;
     if (st != MFI_OK)
@@ -100,37 +101,73 @@ static mfi_status sleep_on(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, vo
   }
 }
 
+static void pass_baton(mfi_self *self, mfi_event *e) {
+  if (self->woken)
+    mfi_event_wake_one(self, e);
+  self->woken = false;
+}
+
 mfi_status mfi_event_await(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
                            mfi_ns until) {
-  bool woken = false;
-  store_seqcst(&self->slot->sleeping_on, mfi_ref_of(self, e));
+  store_seqcst(&self->slot->sleeping_on, mfi_ref_of(self, e)); // pairs with mfi_note's load
   if (ready(self, what))
     return MFI_OK;
-  mfi_status st = MFI_TIMEDOUT;
   if (noted(self))
-    st = MFI_INTERRUPTED;
-  else if (until != 0) {
-    if (look_for_a_while(self, e, ready, what, until))
-      return MFI_OK;
-    st = sleep_on(self, e, ready, what, until, &woken);
-  }
-  if (st != MFI_OK && woken)
-    mfi_event_wake_one(self, e); // the baton
+    return MFI_INTERRUPTED;
+  if (until == 0)
+    return MFI_TIMEDOUT;
+  if (look_for_a_while(self, e, ready, what, until))
+    return MFI_OK;
+  mfi_status st = sleep_on(self, e, ready, what, until);
+  if (st != MFI_OK)
+    pass_baton(self, e);
   return st;
 }
 
-void mfi_event_done(mfi_self *self) { store_release(&self->slot->sleeping_on, (mfi_ref)0); }
+// Whoever notes this worker set the note before it read the name, and holds the slot's lock: no
+// note here, and it will not find the name; a note, and the lock says when it is through.
+void mfi_event_done(mfi_self *self) {
+  mfi_slot *s = self->slot;
+  self->woken = false;
+  if (load_relaxed(&s->sleeping_on) == 0)
+    return;
+  store_seqcst(&s->sleeping_on, (mfi_ref)0);
+  if (load_seqcst(&s->notes) == 0)
+    return;
+  mfi_lock_take(self, &s->lock);
+  mfi_lock_give(self, &s->lock);
+}
+
+void mfi_event_leave(mfi_self *self) {
+  mfi_ref e = load_relaxed(&self->slot->sleeping_on);
+  if (e != 0)
+    pass_baton(self, mfi_at(self, e));
+  mfi_event_done(self);
+}
 
 // ---- Waking
 
 void mfi_event_will_wake(mfi_self *self, mfi_event *e) {
-  store_relaxed(&self->slot->waking, mfi_ref_of(self, e));
+  mfi_ref *waking = self->slot->waking, ref = mfi_ref_of(self, e);
+  int i = load_relaxed(&waking[0]) != 0 && load_relaxed(&waking[0]) != ref;
+  mfi_assert(waking[i] == 0 || waking[i] == ref);
+  store_relaxed(&waking[i], ref);
+  MFI_STEP();
+}
+
+static void woke(mfi_self *self, const mfi_event *e) {
+  mfi_ref *waking = self->slot->waking, ref = mfi_ref_of(self, e);
+  MFI_STEP();
+  for (int i = 0; i < MFI_WAKING; i++)
+    if (load_relaxed(&waking[i]) == ref)
+      store_relaxed(&waking[i], (mfi_ref)0);
 }
 
 static void wake_all(mfi_event *e) {
   uint32_t old = load_seqcst(&e->word);
   while (!cas_seqcst(&e->word, &old, (old + 2) & ~SLEEPERS))
     continue;
+  MFI_STEP();
   if ((old & SLEEPERS) != 0)
     mfi_os_wake(&e->word, INT_MAX);
 }
@@ -138,16 +175,22 @@ static void wake_all(mfi_event *e) {
 void mfi_event_wake_one(mfi_self *self, mfi_event *e) {
   if ((load_seqcst(&e->word) & SLEEPERS) != 0) {
     fetch_add_seqcst(&e->word, 2u);
+    MFI_STEP();
     if (mfi_os_wake(&e->word, 1) == 0)
       wake_all(e);
   }
-  store_release(&self->slot->waking, (mfi_ref)0);
+  woke(self, e);
 }
 
 void mfi_event_wake_all(mfi_self *self, mfi_event *e) {
   if ((load_seqcst(&e->word) & SLEEPERS) != 0)
     wake_all(e);
-  store_release(&self->slot->waking, (mfi_ref)0);
+  woke(self, e);
+}
+
+mfi_event *mfi_event_of(mfi_self *self, uint64_t key) {
+  uint64_t mixed = key * UINT64_C(0x9e3779b97f4a7c15) >> 56;
+  return (mfi_event *)(void *)self->region->parking[mixed % MFI_PARKING];
 }
 
 // ---- Notes
@@ -161,7 +204,10 @@ void mfi_note(mfi_self *self, uint32_t slot, uint32_t notes) {
 }
 
 void mfi_note_clear(mfi_self *self, uint32_t notes) {
-  fetch_and_seqcst(&self->slot->notes, ~notes);
+  mfi_slot *s = self->slot;
+  mfi_lock_take(self, &s->lock); // whoever sent the note is through
+  fetch_and_seqcst(&s->notes, ~notes);
+  mfi_lock_give(self, &s->lock);
 }
 
 static void bury_one(mfi_self *self, uint32_t dead, mfi_ref ref) {
@@ -176,7 +222,9 @@ static void bury_one(mfi_self *self, uint32_t dead, mfi_ref ref) {
 void mfi_event_bury(mfi_self *self, uint32_t dead_slot) {
   mfi_slot *dead = mfi_slot_at(self, dead_slot);
   bury_one(self, dead_slot, load_seqcst(&dead->sleeping_on));
-  bury_one(self, dead_slot, load_seqcst(&dead->waking));
+  for (int i = 0; i < MFI_WAKING; i++)
+    bury_one(self, dead_slot, load_seqcst(&dead->waking[i]));
   store_release(&dead->sleeping_on, (mfi_ref)0);
-  store_release(&dead->waking, (mfi_ref)0);
+  for (int i = 0; i < MFI_WAKING; i++)
+    store_release(&dead->waking[i], (mfi_ref)0);
 }

@@ -9,10 +9,14 @@
 // change. Bit 0 stays while anybody may sleep: only a wake of all clears it (clearing it and waking
 // one would strand the second sleeper).
 //
-// A wake is a baton: who was woken and leaves without taking wakes one more. A sleeper names its
-// event in its slot until it has taken (mfi_event_done), a waker before its commit and until after
-// the wake; the burial of either wakes all on it. So a death between any two instructions strands
-// nobody.
+// A wake is a baton: who was woken and leaves without taking wakes one more (mfi_event_leave). A
+// sleeper names its event in its slot until it has taken (mfi_event_done), a waker before its
+// commit and until after the wake; the burial of either wakes all on it. So a death between any two
+// instructions strands nobody.
+//
+// An event's memory must stay an event while anybody may wake it: a waker holds a reference to what
+// it lies in until the wake is over. Who sends a note has no such reference; it holds the slot's
+// lock instead, and a sleeper that finds a note waits for that lock before it lets its event go.
 //
 // Waking is dear, looking is cheap: a waiter first looks for a while (at most MFI_SPIN_NS, one
 // looker for each event, with sched_yield in between); a yield that took long means that others
@@ -27,23 +31,29 @@ typedef struct mfi_event {
   uint32_t looker; // slot index of who looks now; 0: nobody
 } mfi_event;
 
-// Looks at the condition without a lock; may be out of date the next moment.
+// Looks at the condition without a lock; may be out of date the next moment. Its loads of what a
+// waker changes are sequentially consistent: they stand behind the sleeper's setting of bit 0.
 typedef bool mfi_ready_fn(mfi_self *self, void *what);
 
 // Sleeps until ready(what), MFI_OK; `until` has passed, MFI_TIMEDOUT; or a note came,
-// MFI_INTERRUPTED. After MFI_OK the caller tries to take, and comes back if somebody was faster;
-// once it has taken or given up it calls mfi_event_done.
+// MFI_INTERRUPTED. After MFI_OK the caller tries to take, and comes back if somebody was faster. In
+// the end it calls mfi_event_done when it has taken, mfi_event_leave when it has not.
 mfi_status mfi_event_await(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
                            mfi_ns until);
 void mfi_event_done(mfi_self *self);
+void mfi_event_leave(mfi_self *self); // passes the baton on, if a wake had come
 
-// Names the event that the caller will wake, before the commit that makes it ready.
+// Names the event that the caller will wake, before the commit that makes it ready. At most two.
 void mfi_event_will_wake(mfi_self *self, mfi_event *e);
-// After the commit: wakes one or all, if somebody may sleep, and clears the name.
+// After the commit, the lock given: wakes one or all, if somebody may sleep, and clears the name.
 void mfi_event_wake_one(mfi_self *self, mfi_event *e);
 void mfi_event_wake_all(mfi_self *self, mfi_event *e);
 
-// Tells a worker to look up from whatever it waits for.
+// The event of a block or object that may be gone when it is woken: events in memory that never
+// becomes anything else, shared by chance. Who waits there may be woken for another.
+mfi_event *mfi_event_of(mfi_self *self, uint64_t key);
+
+// Tells a worker to look up from whatever it waits for. Under its slot's lock.
 void mfi_note(mfi_self *self, uint32_t slot, uint32_t notes);
 void mfi_note_clear(mfi_self *self, uint32_t notes); // one's own
 

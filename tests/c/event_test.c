@@ -1,0 +1,294 @@
+// Events: no wake is lost, a wake is a baton, notes are heard.
+#include "world.h"
+
+static mfi_self main_self;
+
+// A cell under a lock: what the tests wait for. It lies in a block that all workers see.
+typedef struct cell {
+  mfi_event changed;
+  uint32_t tokens;
+  uint32_t rounds[2];
+  mfi_event turn[2];
+} cell;
+
+static mfi_ref block;
+
+static cell *make(void) {
+  block = mfi_heap_alloc(&main_self, sizeof(cell), MFI_BLOCK_BYTES);
+  cell *c = mfi_payload(mfi_at(&main_self, block));
+  memset(c, 0, sizeof *c);
+  return c;
+}
+
+static void end(void) { mfi_heap_free(&main_self, block); }
+
+static bool has_token(mfi_self *self, void *what) {
+  MFI_UNUSED(self);
+  return load_seqcst(&((cell *)what)->tokens) != 0;
+}
+
+static bool take_token(cell *c) {
+  uint32_t n = load_seqcst(&c->tokens);
+  while (n != 0)
+    if (cas_seqcst(&c->tokens, &n, n - 1))
+      return true;
+  return false;
+}
+
+static mfi_status wait_and_take(mfi_self *self, cell *c, mfi_ns until) {
+  mfi_status st = MFI_OK;
+  while (st == MFI_OK && !take_token(c))
+    st = mfi_event_await(self, &c->changed, has_token, c, until);
+  if (st == MFI_OK)
+    mfi_event_done(self);
+  else
+    mfi_event_leave(self);
+  return st;
+}
+
+static void give_token(mfi_self *self, cell *c) {
+  mfi_event_will_wake(self, &c->changed);
+  fetch_add_seqcst(&c->tokens, 1u);
+  mfi_event_wake_one(self, &c->changed);
+}
+
+static void ends_at_its_deadline(void) {
+  mfi_self *self = &main_self;
+  cell *c = make();
+  CHECK_EQ(wait_and_take(self, c, 0), MFI_TIMEDOUT);
+  mfi_ns until = soon(0.005);
+  CHECK_EQ(wait_and_take(self, c, until), MFI_TIMEDOUT);
+  CHECK(mfi_os_now() >= until);
+  CHECK_EQ(self->slot->sleeping_on, 0);
+  end();
+}
+
+static void take_one(mfi_self *self, void *arg) {
+  CHECK_EQ(wait_and_take(self, arg, soon(LONG_SECONDS)), MFI_OK);
+}
+
+static void wakes_each_sleeper_once(void) {
+  mfi_self *self = &main_self;
+  enum { N = 8 };
+  cell *c = make();
+  worker w[N];
+  for (int i = 0; i < N; i++)
+    (i % 2 == 0 ? worker_fork : worker_thread)(self, &w[i], take_one, c);
+  for (int i = 0; i < N; i++)
+    worker_until_asleep(self, &w[i]);
+  for (int i = 0; i < N; i++)
+    give_token(self, c);
+  for (int i = 0; i < N; i++)
+    CHECK_EQ(worker_join(self, &w[i]), 0);
+  CHECK_EQ(c->tokens, 0);
+  end();
+}
+
+static void sleep_until_noted(mfi_self *self, void *arg) {
+  CHECK_EQ(wait_and_take(self, arg, soon(LONG_SECONDS)), MFI_INTERRUPTED);
+  CHECK_EQ(self->slot->notes, MFI_NOTE_INTERRUPT);
+  mfi_note_clear(self, MFI_NOTE_INTERRUPT);
+  CHECK_EQ(wait_and_take(self, arg, 0), MFI_TIMEDOUT);
+}
+
+static void hears_a_note_asleep_or_about_to_be(void) {
+  mfi_self *self = &main_self;
+  cell *c = make();
+  for (int i = 0; i < 300; i++) {
+    worker w;
+    (i % 2 == 0 ? worker_fork : worker_thread)(self, &w, sleep_until_noted, c);
+    if (i % 3 == 0)
+      worker_until_asleep(self, &w);
+    mfi_note(self, w.slot, MFI_NOTE_INTERRUPT);
+    CHECK_EQ(worker_join(self, &w), 0);
+  }
+  end();
+}
+
+// Waiters leave by a timeout in just the moment of a wake: the token must find another one.
+static void wait_in_short_steps(mfi_self *self, void *arg) {
+  cell *c = arg;
+  unsigned seed = self->index;
+  mfi_ns end_at = soon(LONG_SECONDS);
+  while (mfi_os_now() < end_at) {
+    seed = seed * 1103515245u + 12345u;
+    mfi_ns until = mfi_os_now() + (mfi_ns)(seed >> 16) % 200000;
+    if (wait_and_take(self, c, until) == MFI_OK && fetch_add_seqcst(&c->rounds[0], 1u) >= 20000)
+      break;
+  }
+}
+
+static void wait_long(mfi_self *self, void *arg) {
+  cell *c = arg;
+  while (wait_and_take(self, c, soon(LONG_SECONDS)) == MFI_OK)
+    if (fetch_add_seqcst(&c->rounds[0], 1u) >= 20000)
+      return;
+  CHECK(!"slept beside a token");
+}
+
+static void passes_the_baton_when_it_leaves(void) {
+  mfi_self *self = &main_self;
+  enum { N = 6 };
+  cell *c = make();
+  worker w[N];
+  for (int i = 0; i < N; i++)
+    (i < 3 ? worker_fork : worker_thread)(self, &w[i], i % 3 == 0 ? wait_long : wait_in_short_steps,
+                                          c);
+  mfi_ns end_at = soon(LONG_SECONDS);
+  uint32_t given = 0;
+  while (load_seqcst(&c->rounds[0]) < 20000 && mfi_os_now() < end_at) {
+    give_token(self, c);
+    given++;
+    for (int i = 0; i < 1000 && load_seqcst(&c->tokens) > 2; i++)
+      mfi_cpu_relax();
+    while (load_seqcst(&c->tokens) > 50)
+      usleep(100);
+  }
+  CHECK(given >= 20000);
+  for (int i = 0; i < N + 2; i++)
+    give_token(self, c);
+  for (int i = 0; i < N; i++)
+    CHECK_EQ(worker_join(self, &w[i]), 0);
+  end();
+}
+
+// ---- Ping-pong: the whole way, thousands of times, with timeouts that race
+
+#define ROUNDS 20000
+
+typedef struct side {
+  cell *c;
+  unsigned me;
+  bool races;
+} side;
+
+static bool my_turn(mfi_self *self, void *what) {
+  MFI_UNUSED(self);
+  const side *s = what;
+  return load_seqcst(&s->c->rounds[!s->me]) >= s->c->rounds[s->me] + s->me;
+}
+
+static void play(mfi_self *self, void *arg) {
+  side *s = arg;
+  unsigned seed = 3 + s->me;
+  mfi_ns end_at = soon(LONG_SECONDS);
+  while (s->c->rounds[s->me] < ROUNDS) {
+    seed = seed * 1103515245u + 12345u;
+    mfi_ns until = s->races ? mfi_os_now() + (mfi_ns)(seed >> 16) % 20000 : end_at;
+    mfi_status st = mfi_event_await(self, &s->c->turn[s->me], my_turn, s, until);
+    if (st != MFI_OK) {
+      mfi_event_leave(self);
+      if (mfi_os_now() < end_at)
+        continue;
+      CHECK(!"slept through its turn");
+      return;
+    }
+    mfi_event_done(self);
+    mfi_event_will_wake(self, &s->c->turn[!s->me]);
+    store_release(&s->c->rounds[s->me], s->c->rounds[s->me] + 1);
+    mfi_event_wake_one(self, &s->c->turn[!s->me]);
+  }
+}
+
+static void play_both(work_fn *fn, bool races) {
+  mfi_self *self = &main_self;
+  cell *c = make();
+  side s[2] = {{c, 0, races}, {c, 1, races}};
+  worker w[2];
+  worker_fork(self, &w[0], fn, &s[0]);
+  worker_thread(self, &w[1], fn, &s[1]);
+  CHECK_EQ(worker_join(self, &w[0]), 0);
+  CHECK_EQ(worker_join(self, &w[1]), 0);
+  CHECK_EQ(c->rounds[0], ROUNDS);
+  CHECK_EQ(c->rounds[1], ROUNDS);
+  end();
+}
+
+static void loses_no_wake_in_ping_pong(void) { play_both(play, false); }
+static void loses_no_wake_when_timeouts_race(void) { play_both(play, true); }
+
+// ---- Deaths
+
+static void be_killed_when_woken(mfi_self *self, void *arg) {
+  cell *c = arg;
+  mfi_event_await(self, &c->changed, has_token, c, soon(LONG_SECONDS));
+  kill(getpid(), SIGKILL);
+}
+
+// Waits for the end of either; reaps neither.
+static bool ends_first(pid_t a, pid_t b) {
+  siginfo_t info;
+  for (;;) {
+    info.si_pid = 0;
+    if (waitid(P_PID, (id_t)b, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == b)
+      return false;
+    if (waitid(P_PID, (id_t)a, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == a)
+      return true;
+    usleep(20);
+  }
+}
+
+static void frees_the_others_when_a_woken_sleeper_dies(void) {
+  mfi_self *self = &main_self;
+  cell *c = make();
+  for (int i = 0; i < 50; i++) {
+    worker dies, lives;
+    worker_fork(self, &dies, be_killed_when_woken, c);
+    worker_until_asleep(self, &dies);
+    worker_fork(self, &lives, take_one, c);
+    worker_until_asleep(self, &lives);
+    give_token(self, c); // mostly the first in line gets the wake and dies with it
+    if (ends_first(lives.pid, dies.pid))
+      kill(dies.pid, SIGKILL);
+    CHECK_EQ(worker_join(self, &dies), 128 + SIGKILL);
+    CHECK_EQ(worker_join(self, &lives), 0);
+  }
+  end();
+}
+
+static void be_killed_before_the_wake(mfi_self *self, void *arg) {
+  cell *c = arg;
+  mfi_event_will_wake(self, &c->changed);
+  fetch_add_seqcst(&c->tokens, 1u);
+  kill(getpid(), SIGKILL);
+}
+
+static void wakes_for_a_waker_that_died(void) {
+  mfi_self *self = &main_self;
+  cell *c = make();
+  for (int i = 0; i < 50; i++) {
+    worker dies, lives;
+    worker_fork(self, &lives, take_one, c);
+    worker_until_asleep(self, &lives);
+    worker_fork(self, &dies, be_killed_before_the_wake, c);
+    CHECK_EQ(worker_join(self, &dies), 128 + SIGKILL);
+    CHECK_EQ(worker_join(self, &lives), 0);
+  }
+  end();
+}
+
+static void uses_no_cpu_while_it_sleeps(void) {
+  mfi_self *self = &main_self;
+  cell *c = make();
+  struct timespec t0, t1;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t0);
+  wait_and_take(self, c, soon(0.3));
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t1);
+  CHECK((t1.tv_sec - t0.tv_sec) * 1000000 + (t1.tv_nsec - t0.tv_nsec) / 1000 < 20000);
+  end();
+}
+
+int main(void) {
+  world_open(&main_self, (size_t)16 << 20);
+  RUN(ends_at_its_deadline);
+  RUN(wakes_each_sleeper_once);
+  RUN(hears_a_note_asleep_or_about_to_be);
+  RUN(passes_the_baton_when_it_leaves);
+  RUN(loses_no_wake_in_ping_pong);
+  RUN(loses_no_wake_when_timeouts_race);
+  RUN(frees_the_others_when_a_woken_sleeper_dies);
+  RUN(wakes_for_a_waker_that_died);
+  RUN(uses_no_cpu_while_it_sleeps);
+  mfi_region_close(&main_self);
+  return check_done();
+}

@@ -1,0 +1,266 @@
+// Region, inner locks, heap, object table: what they promise when nobody dies.
+#include "world.h"
+
+static mfi_self main_self;
+
+static void gives_blocks_of_every_size_and_takes_them_back(void) {
+  mfi_self *self = &main_self;
+  uint64_t live = mfi_heap_live(self);
+  mfi_ref ref[200];
+  for (unsigned i = 0; i < 200; i++) {
+    size_t size = (size_t)1 << (i % 20);
+    ref[i] = mfi_heap_alloc(self, size, MFI_BLOCK_BYTES);
+    CHECK(ref[i] != 0);
+    mfi_block *b = mfi_at(self, ref[i]);
+    CHECK(b->size >= size);
+    memset(mfi_payload(b), (int)i, b->size);
+  }
+  CHECK_EQ(mfi_heap_live(self), live + 200);
+  for (unsigned i = 0; i < 200; i++) {
+    mfi_block *b = mfi_at(self, ref[i]);
+    const unsigned char *p = mfi_payload(b);
+    CHECK(p[0] == i && p[b->size - 1] == i);
+    mfi_heap_free(self, ref[i]);
+  }
+  CHECK_EQ(mfi_heap_live(self), live);
+  CHECK_EQ(self->slot->hand, 0);
+}
+
+static void gives_the_block_freed_last_first(void) {
+  mfi_self *self = &main_self;
+  for (size_t size = 8; size <= 1 << 20; size *= 8) {
+    mfi_ref a = mfi_heap_alloc(self, size, MFI_BLOCK_BYTES);
+    mfi_heap_free(self, a);
+    mfi_ref b = mfi_heap_alloc(self, size, MFI_BLOCK_BYTES);
+    CHECK_EQ(b, a);
+    mfi_heap_free(self, b);
+  }
+}
+
+static void refuses_what_does_not_fit_and_goes_on(void) {
+  mfi_self self;
+  world_open(&self, 1 << 20);
+  CHECK_EQ(mfi_heap_alloc(&self, (size_t)1 << 30, MFI_BLOCK_BYTES), 0);
+  CHECK_EQ(mfi_heap_alloc(&self, SIZE_MAX, MFI_BLOCK_BYTES), 0);
+  CHECK_EQ(mfi_heap_alloc(&self, SIZE_MAX - 64, MFI_BLOCK_BYTES), 0);
+  unsigned n = 0;
+  while (mfi_heap_alloc(&self, 100000, MFI_BLOCK_BYTES) != 0)
+    n++;
+  CHECK(n >= 7 && n <= 9);
+  while (mfi_heap_alloc(&self, 10, MFI_BLOCK_BYTES) != 0)
+    n++;
+  CHECK_EQ(mfi_heap_live(&self), n);
+  while (self.slot->hand != 0)
+    mfi_heap_free(&self, self.slot->hand);
+  CHECK_EQ(mfi_heap_live(&self), 0);
+  CHECK(mfi_heap_alloc(&self, 500000, MFI_BLOCK_BYTES) != 0);
+  mfi_region_close(&self);
+}
+
+static void knows_a_block_from_any_other_number(void) {
+  mfi_self *self = &main_self;
+  mfi_ref small = mfi_heap_alloc(self, 10, MFI_BLOCK_BYTES);
+  mfi_ref large = mfi_heap_alloc(self, 300000, MFI_BLOCK_BYTES);
+  CHECK(mfi_heap_check(self, small) == mfi_at(self, small));
+  CHECK(mfi_heap_check(self, large) == mfi_at(self, large));
+  CHECK(mfi_heap_check(self, small + 8) == NULL);
+  CHECK(mfi_heap_check(self, large + 64) == NULL);
+  CHECK(mfi_heap_check(self, large + MFI_UNIT) == NULL);
+  CHECK(mfi_heap_check(self, 0) == NULL);
+  CHECK(mfi_heap_check(self, UINT64_MAX / 2) == NULL);
+  mfi_heap_free(self, large);
+  CHECK(mfi_heap_check(self, large) == NULL);
+  mfi_heap_free(self, small);
+}
+
+static void never_gives_memory_twice(void) {
+  mfi_self *self = &main_self;
+  enum { N = 64 };
+  mfi_ref ref[N] = {0};
+  unsigned seed = 7;
+  for (int i = 0; i < 20000; i++) {
+    unsigned k = (seed = seed * 1103515245u + 12345u) >> 16 & (N - 1);
+    if (ref[k] != 0) {
+      uint64_t *p = mfi_payload(mfi_at(self, ref[k]));
+      uint64_t words = ((mfi_block *)mfi_at(self, ref[k]))->size / 8;
+      CHECK(p[0] == ref[k] && p[words - 1] == ref[k]);
+      mfi_heap_free(self, ref[k]);
+      ref[k] = 0;
+      continue;
+    }
+    seed = seed * 1103515245u + 12345u;
+    size_t size = (seed >> 16) % 3 == 0 ? 40000 + (seed >> 8) % 400000 : 8 + (seed >> 8) % 9000;
+    ref[k] = mfi_heap_alloc(self, size, MFI_BLOCK_BYTES);
+    CHECK(ref[k] != 0);
+    uint64_t *p = mfi_payload(mfi_at(self, ref[k]));
+    uint64_t words = ((mfi_block *)mfi_at(self, ref[k]))->size / 8;
+    p[0] = p[words - 1] = ref[k];
+  }
+  for (int k = 0; k < N; k++)
+    if (ref[k] != 0)
+      mfi_heap_free(self, ref[k]);
+  CHECK_EQ(mfi_heap_live(self), 0);
+}
+
+static void counts_references_and_ends_with_the_last(void) {
+  mfi_self *self = &main_self;
+  uint64_t live = mfi_objects_live(self);
+  uint32_t a, b;
+  mfi_handle h = mfi_queue_make(self, 0, 0, &a);
+  CHECK(h != 0 && mfi_object_of(self, h) != NULL);
+  CHECK_EQ(mfi_handle_kind(self, h), MFI_KIND_QUEUE);
+  CHECK_EQ(mfi_handle_add(self, h, &b), MFI_OK);
+  CHECK_EQ(mfi_objects_live(self), live + 1);
+  mfi_handle_drop(self, a);
+  CHECK(mfi_object_of(self, h) != NULL);
+  mfi_handle_drop(self, b);
+  CHECK(mfi_object_of(self, h) == NULL);
+  CHECK_EQ(mfi_handle_add(self, h, &b), MFI_CLOSED);
+  CHECK_EQ(mfi_objects_live(self), live);
+}
+
+static void refuses_forged_handles(void) {
+  mfi_self *self = &main_self;
+  uint32_t place;
+  mfi_handle h = mfi_queue_make(self, 0, 0, &place);
+  const mfi_handle forged[] = {0,
+                               1,
+                               h + 1,
+                               h + ((uint64_t)1 << 32),
+                               h | (uint64_t)1 << 63,
+                               (uint64_t)1 << 63,
+                               UINT64_MAX,
+                               UINT64_MAX >> 1};
+  for (unsigned i = 0; i < sizeof forged / sizeof *forged; i++) {
+    CHECK(mfi_object_of(self, forged[i]) == NULL);
+    CHECK_EQ(mfi_handle_kind(self, forged[i]), MFI_KIND_FREE);
+    uint32_t other;
+    CHECK_EQ(mfi_handle_add(self, forged[i], &other), MFI_CLOSED);
+  }
+  mfi_handle_drop(self, place);
+}
+
+static void holds_thousands_of_handles(void) {
+  mfi_self *self = &main_self;
+  enum { N = 3000 };
+  static uint32_t place[N];
+  uint32_t first;
+  mfi_handle h = mfi_queue_make(self, 0, 0, &first);
+  for (int i = 0; i < N; i++)
+    CHECK_EQ(mfi_handle_add(self, h, &place[i]), MFI_OK);
+  CHECK_EQ(mfi_object_of(self, h)->refs, N + 1);
+  for (int i = 0; i < N; i++)
+    mfi_handle_drop(self, place[i]);
+  CHECK_EQ(mfi_object_of(self, h)->refs, 1);
+  mfi_handle_drop(self, first);
+  CHECK(mfi_object_of(self, h) == NULL);
+}
+
+static void ends_a_deep_chain_of_objects(void) {
+  mfi_self *self = &main_self;
+  uint64_t live = mfi_objects_live(self);
+  uint32_t inner, outer;
+  mfi_handle h = mfi_queue_make(self, 0, 0, &inner);
+  for (int i = 0; i < 3000; i++) {
+    mfi_handle next = mfi_queue_make(self, 0, 0, &outer);
+    mfi_bytes none = {"", 0};
+    mfi_source src = mfi_source_bytes(&none);
+    src.refs = &h;
+    src.nrefs = 1;
+    CHECK_EQ(mfi_queue_put(self, mfi_object_of(self, next), &src, 0), MFI_OK);
+    mfi_handle_drop(self, inner);
+    h = next;
+    inner = outer;
+  }
+  CHECK_EQ(mfi_objects_live(self), live + 3001);
+  mfi_handle_drop(self, inner);
+  CHECK_EQ(mfi_objects_live(self), live);
+}
+
+static void names_a_worker_for_ever(void) {
+  mfi_self *self = &main_self;
+  uint32_t a = mfi_slot_take(self);
+  uint64_t id = mfi_slot_id(self, a);
+  CHECK(mfi_slot_is(self, id));
+  mfi_slot_release(self, a);
+  CHECK(!mfi_slot_is(self, id));
+  uint32_t b = mfi_slot_take(self);
+  CHECK_EQ(b, a);
+  CHECK(!mfi_slot_is(self, id) && mfi_slot_is(self, mfi_slot_id(self, b)));
+  mfi_slot_release(self, b);
+}
+
+static void runs_out_of_slots_with_no_effect(void) {
+  mfi_self self;
+  world_open(&self, 1 << 20);
+  uint32_t n = 0, last = 0;
+  for (uint32_t s; n < MFI_MAX_SLOTS && (s = mfi_slot_take(&self)) != 0; n++)
+    last = s;
+  CHECK_EQ(n, MFI_MAX_SLOTS - 2);
+  mfi_slot_release(&self, last);
+  CHECK_EQ(mfi_slot_take(&self), last);
+  CHECK_EQ(mfi_slot_take(&self), 0);
+  mfi_region_close(&self);
+}
+
+static void runs_out_of_objects_with_no_effect(void) {
+  mfi_self self;
+  world_open(&self, 1 << 20);
+  uint32_t place, last = 0;
+  uint64_t n = 0;
+  while (mfi_queue_make(&self, 0, 0, &place) != 0) {
+    last = place;
+    n++;
+  }
+  CHECK(n > 1000);
+  CHECK_EQ(mfi_objects_live(&self), n);
+  mfi_handle_drop(&self, last);
+  CHECK(mfi_queue_make(&self, 0, 0, &place) != 0);
+  CHECK_EQ(place, last);
+  mfi_region_close(&self);
+}
+
+static void alloc_and_free(mfi_self *self, void *arg) {
+  MFI_UNUSED(arg);
+  for (int i = 0; i < 20000; i++) {
+    mfi_ref a = mfi_heap_alloc(self, (size_t)(i * 37 % 3000), MFI_BLOCK_BYTES);
+    mfi_ref b = mfi_heap_alloc(self, (size_t)(i % 50) * 2000, MFI_BLOCK_BYTES);
+    *(uint64_t *)mfi_payload(mfi_at(self, a)) = a;
+    *(uint64_t *)mfi_payload(mfi_at(self, b)) = b;
+    CHECK(*(uint64_t *)mfi_payload(mfi_at(self, a)) == a);
+    mfi_heap_free(self, a);
+    CHECK(*(uint64_t *)mfi_payload(mfi_at(self, b)) == b);
+    mfi_heap_free(self, b);
+  }
+}
+
+static void serves_threads_and_processes_at_once(void) {
+  mfi_self *self = &main_self;
+  worker w[4];
+  for (int i = 0; i < 2; i++) {
+    worker_fork(self, &w[i], alloc_and_free, NULL);
+    worker_thread(self, &w[i + 2], alloc_and_free, NULL);
+  }
+  for (int i = 0; i < 4; i++)
+    CHECK_EQ(worker_join(self, &w[i]), 0);
+  CHECK_EQ(mfi_heap_live(self), self->slot->handles != 0);
+}
+
+int main(void) {
+  world_open(&main_self, (size_t)64 << 20);
+  RUN(gives_blocks_of_every_size_and_takes_them_back);
+  RUN(gives_the_block_freed_last_first);
+  RUN(refuses_what_does_not_fit_and_goes_on);
+  RUN(knows_a_block_from_any_other_number);
+  RUN(never_gives_memory_twice);
+  RUN(counts_references_and_ends_with_the_last);
+  RUN(refuses_forged_handles);
+  RUN(holds_thousands_of_handles);
+  RUN(ends_a_deep_chain_of_objects);
+  RUN(names_a_worker_for_ever);
+  RUN(runs_out_of_slots_with_no_effect);
+  RUN(runs_out_of_objects_with_no_effect);
+  RUN(serves_threads_and_processes_at_once);
+  mfi_region_close(&main_self);
+  return check_done();
+}
