@@ -64,10 +64,11 @@ typedef struct mfi_encoded {
   const uint8_t *bytes; // all of them where they lie together, NULL when mfi_encoded_copy must gather
   const uint64_t *refs; // handles of the Moonfleet objects in it; one may be there twice
   uint32_t nrefs;
-  uint32_t flags;           // MFI_MESSAGE_*
-  struct encoder *encoder;  // private from here
-  uint32_t piece, npieces;  // large strings, pointed at
-  uint64_t at, at_end;      // this message's part of the scratch memory
+  uint32_t flags;                // MFI_MESSAGE_*
+  const struct encoder *encoder; // private from here
+  uint32_t piece, npieces;       // large strings, pointed at
+  uint32_t ref;                  // its first handle
+  size_t at, at_end;             // its part of the scratch memory
 } mfi_encoded;
 
 // Encodes the n values from stack index `first`; they stay there. [-0, +0, v]
