@@ -132,7 +132,7 @@ static bool put_block(mfi_output_stream *s, const char *data, size_t size) {
     return false;
   if (last != NULL)
     s->whole = before + (size_t)(last - data) + 1;
-  return s->size < BLOCK || s->whole == 0 || emit_gathered(s, s->whole);
+  return s->whole < BLOCK || emit_gathered(s, s->whole);
 }
 
 bool mfi_output_stream_put(mfi_output_stream *s, const char *data, size_t size) {
