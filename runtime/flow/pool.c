@@ -1,0 +1,413 @@
+// Pools: the way of a job through its core. Floor 4; see pool.h. Locks: the core's. Sleeps in take
+// and in mfi_job_wait. How pools and their workers come and go is in pool_life.c.
+#include "flow/pool.h"
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "base/fault.h"
+#include "flow/pool_queue.h"
+#include "mem/handles.h"
+
+#include <signal.h>
+
+_Static_assert(sizeof(mfi_core) <= MFI_OBJECT_BODY, "a core fits its object");
+_Static_assert(sizeof(mfi_worker) <= MFI_OBJECT_BODY, "a worker fits its object");
+
+// ---- The queue
+
+// Only jobs that anybody may take are counted.
+static void change_jobs(mfi_self *self, mfi_object *core, const mfi_list *list, uint64_t by) {
+  mfi_core *c = mfi_core_of(core);
+  if (list == &c->queue)
+    mfi_change64(self, &core->lock, &c->jobs, c->jobs + by);
+}
+
+void mfi_core_push_back(mfi_self *self, mfi_object *core, mfi_list *list, mfi_ref job) {
+  mfi_job *j = mfi_job_at(self, job);
+  j->next = 0; // not reachable yet
+  j->prev = list->last;
+  mfi_ref *link = list->last == 0 ? &list->first : &mfi_job_at(self, list->last)->next;
+  mfi_change64(self, &core->lock, link, job);
+  mfi_change64(self, &core->lock, &list->last, job);
+  change_jobs(self, core, list, 1);
+}
+
+void mfi_core_push_front(mfi_self *self, mfi_object *core, mfi_list *list, mfi_ref job) {
+  mfi_job *j = mfi_job_at(self, job);
+  j->prev = 0; // a running job is in no list
+  j->next = list->first;
+  mfi_ref *link = list->first == 0 ? &list->last : &mfi_job_at(self, list->first)->prev;
+  mfi_change64(self, &core->lock, link, job);
+  mfi_change64(self, &core->lock, &list->first, job);
+  change_jobs(self, core, list, 1);
+}
+
+void mfi_core_unlink(mfi_self *self, mfi_object *core, mfi_ref job) {
+  mfi_core *c = mfi_core_of(core);
+  mfi_job *j = mfi_job_at(self, job);
+  mfi_list *list = j->directed ? &c->directed : &c->queue;
+  mfi_ref *before = j->prev == 0 ? &list->first : &mfi_job_at(self, j->prev)->next;
+  mfi_ref *behind = j->next == 0 ? &list->last : &mfi_job_at(self, j->next)->prev;
+  mfi_change64(self, &core->lock, before, j->next);
+  mfi_change64(self, &core->lock, behind, j->prev);
+  change_jobs(self, core, list, UINT64_MAX);
+}
+
+// ---- Submitting
+
+static mfi_status refusal(const mfi_core *c) {
+  static const mfi_status why[] = {
+      [MFI_POOL_OPEN] = MFI_OK,
+      [MFI_POOL_CLOSING] = MFI_CLOSED,
+      [MFI_POOL_TERMINATED] = MFI_CLOSED,
+      [MFI_POOL_BROKEN] = MFI_INITIALIZER,
+  };
+  return why[c->state];
+}
+
+static void join_batch(mfi_self *self, mfi_object *core, mfi_object *batch, mfi_ref job) {
+  mfi_batch *b = mfi_batch_of(batch);
+  mfi_job *j = mfi_job_at(self, job);
+  j->older = b->newest;
+  mfi_ref *link = b->newest == 0 ? &b->oldest : &mfi_job_at(self, b->newest)->younger;
+  mfi_change64(self, &core->lock, link, job);
+  mfi_change64(self, &core->lock, &b->newest, job);
+  mfi_change64(self, &core->lock, &b->left, b->left + 1);
+}
+
+static mfi_status submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_object *batch,
+                         const uint32_t *place) {
+  mfi_core *c = mfi_core_of(core);
+  mfi_job *j = mfi_job_at(self, job);
+  mfi_status st = refusal(c);
+  if (st != MFI_OK)
+    return st;
+  j->counted.refs = 2; // the pool's, and the batch's or the Future's
+  j->state = MFI_JOB_QUEUED;
+  j->batch = batch == NULL ? 0 : mfi_object_handle(self, batch);
+  if (batch != NULL)
+    join_batch(self, core, batch, job);
+  else
+    mfi_place_changes(self, &core->lock, *place, mfi_counted_handle(self, job));
+  mfi_core_push_back(self, core, j->directed ? &c->directed : &c->queue, job);
+  if (j->directed)
+    mfi_change32(self, &core->lock, &c->kick, c->kick + 1);
+  mfi_change64(self, &core->lock, &j->counted.home, mfi_object_handle(self, core));
+  mfi_change32(self, &core->lock, &core->refs, core->refs + 1);
+  mfi_change64(self, &core->lock, &c->submitted, c->submitted + j->nitems);
+  mfi_change64(self, &core->lock, &c->queued, c->queued + j->nitems);
+  mfi_hand_out(self, &core->lock, job);
+  mfi_event_will_wake(self, &c->work);
+  mfi_lock_commit(self, &core->lock);
+  return MFI_OK;
+}
+
+mfi_status mfi_pool_submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_object *batch,
+                           uint32_t *place) {
+  if (batch == NULL && mfi_place_reserve(self, place) != MFI_OK)
+    return MFI_NOMEM;
+  mfi_hand_raise(self, job);
+  mfi_lock_take(self, &core->lock);
+  mfi_status st = submit(self, core, job, batch, place);
+  mfi_lock_give(self, &core->lock);
+  if (st == MFI_OK)
+    mfi_event_wake_one(self, &mfi_core_of(core)->work);
+  else if (batch == NULL)
+    mfi_place_release(self, *place);
+  return st;
+}
+
+mfi_status mfi_pool_direct(mfi_self *self, mfi_object *core, mfi_ref job, mfi_object *batch,
+                           uint64_t slot) {
+  mfi_job_at(self, job)->directed = 1;
+  mfi_job_at(self, job)->taker = slot;
+  mfi_status st = mfi_pool_submit(self, core, job, batch, NULL);
+  if (st == MFI_OK)
+    mfi_event_wake_all(self, &mfi_core_of(core)->work);
+  return st;
+}
+
+// ---- Taking
+
+static void change_running(mfi_self *self, mfi_object *core, mfi_ref job) {
+  mfi_core *c = mfi_core_of(core);
+  mfi_job *j = mfi_job_at(self, job);
+  uint32_t left = mfi_job_left(j);
+  mfi_change32(self, &core->lock, &j->state, MFI_JOB_RUNNING);
+  mfi_change64(self, &core->lock, &j->taker, mfi_slot_id(self, self->index));
+  mfi_change64(self, &core->lock, &self->slot->job, job);
+  mfi_change64(self, &core->lock, &c->queued, c->queued - left);
+  mfi_change64(self, &core->lock, &c->running, c->running + left);
+  mfi_lock_commit(self, &core->lock);
+}
+
+// The oldest job for anybody, or one for this worker alone.
+static mfi_ref next_job(mfi_self *self, mfi_core *c) {
+  uint64_t me = mfi_slot_id(self, self->index);
+  for (mfi_ref r = c->directed.first; r != 0; r = mfi_job_at(self, r)->next)
+    if (mfi_job_at(self, r)->taker == me)
+      return r;
+  return c->queue.first;
+}
+
+// Under the lock. A job whose batch was cancelled is not begun: it ends here.
+static mfi_status take(mfi_self *self, mfi_object *core, mfi_ref *out, bool *dropped) {
+  mfi_core *c = mfi_core_of(core);
+  *dropped = false;
+  if (c->state == MFI_POOL_TERMINATED || c->state == MFI_POOL_BROKEN)
+    return MFI_CLOSED;
+  mfi_ref job = *out = next_job(self, c);
+  if (job == 0)
+    return c->state == MFI_POOL_CLOSING ? MFI_CLOSED : MFI_EMPTY;
+  *dropped = mfi_job_is_cancelled(self, mfi_job_at(self, job));
+  if (*dropped)
+    return MFI_OK;
+  mfi_core_unlink(self, core, job);
+  change_running(self, core, job);
+  return MFI_OK;
+}
+
+mfi_status mfi_pool_try(mfi_self *self, mfi_object *core, mfi_ref *out) {
+  for (;;) {
+    bool dropped;
+    mfi_ending e;
+    mfi_lock_take(self, &core->lock);
+    mfi_status st = take(self, core, out, &dropped);
+    if (dropped)
+      e = mfi_job_finish(self, core, *out, NULL, MFI_CANCELLED);
+    mfi_lock_give(self, &core->lock);
+    if (!dropped)
+      return st;
+    mfi_job_tell(self, core, &e);
+  }
+}
+
+typedef struct look {
+  mfi_core *core;
+  uint32_t kick;
+} look;
+
+static bool has_work(mfi_self *self, void *what) {
+  MFI_UNUSED(self);
+  look *l = what;
+  return load_seqcst(&l->core->jobs) != 0 || load_acquire(&l->core->kick) != l->kick;
+}
+
+mfi_status mfi_pool_take(mfi_self *self, mfi_object *core, uint32_t kick, mfi_ns until,
+                         mfi_ref *out) {
+  look l = {mfi_core_of(core), kick};
+  mfi_status st;
+  for (;;) {
+    MFI_FAULT(&self->region->faults, MFI_FAULT_BEFORE_PICKUP);
+    st = mfi_pool_try(self, core, out);
+    if (st != MFI_EMPTY)
+      break;
+    st = MFI_TIMEDOUT;
+    if (load_acquire(&l.core->kick) != kick)
+      break;
+    st = mfi_event_await(self, &l.core->work, has_work, &l, until);
+    if (st != MFI_OK)
+      break;
+  }
+  mfi_event_done(self);
+  if (st == MFI_OK)
+    MFI_FAULT(&self->region->faults, MFI_FAULT_PICKED_UP);
+  return st;
+}
+
+bool mfi_pool_take_this(mfi_self *self, mfi_object *core, mfi_ref job) {
+  mfi_lock_take(self, &core->lock);
+  bool queued = mfi_job_at(self, job)->state == MFI_JOB_QUEUED;
+  if (queued) {
+    mfi_core_unlink(self, core, job);
+    change_running(self, core, job);
+  }
+  mfi_lock_give(self, &core->lock);
+  return queued;
+}
+
+// ---- Ending
+
+// What an end does to the job's batch, at most 6 pairs. Is its waiter to be woken?
+static bool change_batch(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
+  mfi_job *j = mfi_job_at(self, job);
+  mfi_batch *b = mfi_batch_of(mfi_object_of(self, j->batch));
+  bool failed = j->failed != 0 || (status != MFI_OK && status != MFI_CANCELLED);
+  mfi_change64(self, &core->lock, &b->left, b->left - 1);
+  mfi_change32(self, &core->lock, &b->ends, b->ends + 1);
+  if (b->unordered) {
+    mfi_ref *link = b->done_last == 0 ? &b->done_first : &mfi_job_at(self, b->done_last)->done_next;
+    mfi_change64(self, &core->lock, link, job);
+    mfi_change64(self, &core->lock, &b->done_last, job);
+  }
+  if (failed && b->failed == 0) {
+    mfi_change32(self, &core->lock, &b->failed, 1);
+    if (b->stop_on_error)
+      mfi_change32(self, &core->lock, &b->cancel, 1);
+  }
+  return b->wake_each || b->left == 1 || failed;
+}
+
+// Tasks that ended since the core was told, and those that never will begin.
+static void change_counts(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
+  mfi_core *c = mfi_core_of(core);
+  mfi_job *j = mfi_job_at(self, job);
+  uint32_t ended = mfi_job_ended(j) - j->counted_ended, failed = j->failed - j->counted_failed;
+  uint32_t left = mfi_job_left(j);
+  bool stopped = status == MFI_CANCELLED || status == MFI_TERMINATED;
+  uint64_t *was = j->state == MFI_JOB_RUNNING ? &c->running : &c->queued;
+  mfi_change64(self, &core->lock, was, *was - left - (was == &c->running ? ended : 0));
+  mfi_change64(self, &core->lock, &c->done, c->done + ended - failed);
+  if (failed != 0 || (left != 0 && !stopped))
+    mfi_change64(self, &core->lock, &c->failed, c->failed + failed + (stopped ? 0 : left));
+  if (left != 0 && stopped)
+    mfi_change64(self, &core->lock, &c->cancelled, c->cancelled + left);
+}
+
+mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slot *owner,
+                          mfi_status status) {
+  mfi_job *j = mfi_job_at(self, job);
+  mfi_ending e = {.job = job, .told = j->watcher != 0, .wake = true, .key = job};
+  uint32_t refs = j->counted.refs - (e.told ? 0 : 1);
+  e.in_hand = refs == 0;
+  if (j->state == MFI_JOB_QUEUED)
+    mfi_core_unlink(self, core, job);
+  change_counts(self, core, job, status);
+  if (j->batch != 0) {
+    e.key = j->batch;
+    e.wake = change_batch(self, core, job, status);
+  }
+  mfi_event_will_wake(self, mfi_event_of(self, e.key));
+  mfi_change32(self, &core->lock, &j->status, status);
+  mfi_change32(self, &core->lock, &j->state, MFI_JOB_ENDED);
+  mfi_change32(self, &core->lock, &j->counted.refs, refs);
+  if (owner != NULL)
+    mfi_change64(self, &core->lock, &owner->job, 0);
+  if (e.told)
+    mfi_change64(self, &core->lock, &self->slot->ending, mfi_counted_handle(self, job));
+  if (e.in_hand)
+    mfi_hand_in(self, &core->lock, job);
+  mfi_lock_commit(self, &core->lock);
+  return e;
+}
+
+void mfi_job_tell(mfi_self *self, mfi_object *core, const mfi_ending *e) {
+  mfi_core *c = mfi_core_of(core);
+  MFI_FAULT(&self->region->faults, MFI_FAULT_JOB_ENDED);
+  if (e->wake)
+    mfi_event_wake_all(self, mfi_event_of(self, e->key));
+  if (e->told)
+    mfi_job_tell_watcher(self);
+  if (e->in_hand)
+    mfi_job_discard(self, e->job);
+  if (load_seqcst(&c->calm.word) != 0)
+    mfi_event_wake_all(self, &c->calm);
+}
+
+void mfi_job_end(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
+  mfi_lock_take(self, &core->lock);
+  mfi_ending e = mfi_job_finish(self, core, job, self->slot, status);
+  mfi_lock_give(self, &core->lock);
+  mfi_job_tell(self, core, &e);
+}
+
+// ---- Cancelling and waiting
+
+bool mfi_job_cancel(mfi_self *self, mfi_object *core, mfi_ref job, bool force, mfi_status why) {
+  mfi_job *j = mfi_job_at(self, job);
+  mfi_ending e;
+  mfi_lock_take(self, &core->lock);
+  bool queued = j->state == MFI_JOB_QUEUED, stopped = j->state == MFI_JOB_RUNNING && force;
+  if (queued)
+    e = mfi_job_finish(self, core, job, NULL, why);
+  if (stopped) { // it cannot end while we hold the lock: the stop meets no other job
+    store_release(&j->cancel, 1u);
+    mfi_slot_stop(self, j->taker, mfi_core_of(core)->backend, why, job, SIGTERM);
+  }
+  mfi_lock_give(self, &core->lock);
+  if (queued)
+    mfi_job_tell(self, core, &e);
+  return queued || stopped;
+}
+
+static bool has_ended(mfi_self *self, void *what) {
+  MFI_UNUSED(self);
+  return load_seqcst(&((mfi_job *)what)->state) == MFI_JOB_ENDED;
+}
+
+mfi_status mfi_job_wait(mfi_self *self, mfi_ref job, mfi_ns until) {
+  mfi_event *e = mfi_event_of(self, job);
+  mfi_status st = mfi_event_await(self, e, has_ended, mfi_job_at(self, job), until);
+  mfi_event_done(self);
+  return st;
+}
+
+// ---- Watching
+
+mfi_status mfi_job_watch(mfi_self *self, mfi_object *core, mfi_ref job) {
+  mfi_job *j = mfi_job_at(self, job);
+  uint64_t me = mfi_slot_id(self, self->index);
+  mfi_status st = MFI_OK;
+  mfi_lock_take(self, &core->lock);
+  if (j->state == MFI_JOB_ENDED)
+    st = MFI_CLOSED;
+  else if (j->watcher != 0 && j->watcher != me && mfi_slot_is(self, j->watcher))
+    st = MFI_FULL;
+  else if (j->watcher != me) {
+    mfi_change32(self, &core->lock, &j->counted.refs, j->counted.refs + (j->watcher == 0));
+    mfi_change64(self, &core->lock, &j->watcher, me);
+    mfi_lock_commit(self, &core->lock);
+  }
+  mfi_lock_give(self, &core->lock);
+  return st;
+}
+
+void mfi_job_tell_watcher(mfi_self *self) {
+  mfi_handle h = self->slot->ending;
+  mfi_ref job = mfi_counted_ref(self, h);
+  mfi_job *j = mfi_job_at(self, job);
+  uint64_t id = j->watcher;
+  mfi_slot *s = mfi_slot_at(self, (uint32_t)id);
+  mfi_lock_take(self, &s->lock);
+  bool there = mfi_slot_is(self, id);
+  if (there) {
+    mfi_change64(self, &s->lock, &j->due_next, s->due);
+    mfi_change64(self, &s->lock, &s->due, job);
+    mfi_change64(self, &s->lock, &self->slot->ending, 0);
+    mfi_lock_commit(self, &s->lock);
+  }
+  mfi_lock_give(self, &s->lock);
+  if (there)
+    mfi_note(self, (uint32_t)id, MFI_NOTE_DUE);
+  else
+    mfi_handle_unhold(self, &self->slot->ending);
+}
+
+// Under the slot's lock: the newest of its due list, its reference goes to self's slot->ending.
+static mfi_handle pop_due(mfi_self *self, mfi_slot *s) {
+  mfi_handle h = 0;
+  mfi_lock_take(self, &s->lock);
+  if (s->due != 0) {
+    h = mfi_counted_handle(self, s->due);
+    mfi_change64(self, &s->lock, &self->slot->ending, h);
+    mfi_change64(self, &s->lock, &s->due, mfi_job_at(self, s->due)->due_next);
+    mfi_lock_commit(self, &s->lock);
+  }
+  mfi_lock_give(self, &s->lock);
+  return h;
+}
+
+mfi_handle mfi_pool_due(mfi_self *self) { return pop_due(self, self->slot); }
+
+void mfi_pool_bury_due(mfi_self *self, mfi_slot *dead) {
+  if (dead->ending != 0 && dead != self->slot) {
+    mfi_lock_take(self, &dead->lock);
+    mfi_change64(self, &dead->lock, &self->slot->ending, dead->ending);
+    mfi_change64(self, &dead->lock, &dead->ending, 0);
+    mfi_lock_commit(self, &dead->lock);
+    mfi_lock_give(self, &dead->lock);
+    mfi_job_tell_watcher(self);
+  }
+  while (pop_due(self, dead) != 0)
+    mfi_handle_unhold(self, &self->slot->ending);
+}

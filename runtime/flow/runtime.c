@@ -1,0 +1,33 @@
+// What kinds of objects and blocks there are, and a thread's view of a runtime. Floor 4.
+#include "flow/runtime.h"
+
+#include "flow/message.h"
+#include "flow/pool.h"
+#include "flow/queue.h"
+#include "sync/locks.h"
+
+const mfi_object_ops *const mfi_flow_ops[MFI_KINDS] = {
+    [MFI_KIND_QUEUE] = &mfi_queue_ops,     [MFI_KIND_LOCK] = &mfi_lock_ops,
+    [MFI_KIND_RLOCK] = &mfi_rlock_ops,     [MFI_KIND_SEMAPHORE] = &mfi_semaphore_ops,
+    [MFI_KIND_BOUNDED] = &mfi_bounded_ops, [MFI_KIND_POOL] = &mfi_pool_ops,
+    [MFI_KIND_CORE] = &mfi_core_ops,       [MFI_KIND_BATCH] = &mfi_batch_ops,
+    [MFI_KIND_JOB] = &mfi_job_ops,         [MFI_KIND_WORKER] = &mfi_worker_ops,
+};
+
+static void drop_job(mfi_self *self, mfi_ref block) { mfi_job_release(self, block); }
+
+mfi_drop_fn *const mfi_flow_drops[MFI_BLOCK_KINDS] = {
+    [MFI_BLOCK_MESSAGE] = mfi_message_unhold,
+    [MFI_BLOCK_JOB] = drop_job,
+};
+
+mfi_self mfi_self_make(mfi_runtime *rt, uint32_t slot) {
+  mfi_self self = {.region = rt->region,
+                   .index = slot,
+                   .fd = rt->fd,
+                   .ops = rt->ops,
+                   .drops = rt->drops,
+                   .runtime = rt};
+  self.slot = mfi_slot_at(&self, slot);
+  return self;
+}

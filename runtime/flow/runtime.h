@@ -1,0 +1,38 @@
+// What a process knows of its runtime beside the region; the same struct in every worker process,
+// copied by fork. Floor 4. The composition root (api/) fills in what belongs to higher floors.
+#ifndef MFI_FLOW_RUNTIME_H
+#define MFI_FLOW_RUNTIME_H
+
+#include "flow/worker.h"
+
+typedef struct mfi_runtime {
+  mfi_region *region;
+  int fd;                           // of the region
+  const mfi_object_ops *const *ops; // by object kind
+  mfi_drop_fn *const *drops;        // by block kind
+  const struct mfi_runtime_up *up;
+  int warden; // socket on which the warden takes requests; -1: none yet
+  bool is_warden;
+  struct warden *warden_self; // in the warden
+  uint64_t out_id[2][2];      // where the warden's stdout and stderr lead
+  uint32_t threads;           // thread workers of this process that have not quite ended; atomic
+  void *host;                 // the api floor's own
+} mfi_runtime;
+
+// What the floors above do for flow.
+typedef struct mfi_runtime_up {
+  // Runs a worker on this thread until its end and says its exit code. Everything Lua happens here.
+  int (*run)(mfi_self *self, mfi_object *worker);
+  // Asks the thread of a slot of this process to stop (a signal); under that slot's lock.
+  void (*poke)(mfi_self *self, uint32_t slot);
+} mfi_runtime_up;
+
+static inline mfi_runtime *mfi_runtime_of(const mfi_self *self) { return self->runtime; }
+
+// The calling thread's view of a runtime; a worker's own slot, or one for a native thread.
+mfi_self mfi_self_make(mfi_runtime *rt, uint32_t slot);
+
+extern const mfi_object_ops *const mfi_flow_ops[MFI_KINDS];
+extern mfi_drop_fn *const mfi_flow_drops[MFI_BLOCK_KINDS];
+
+#endif

@@ -1,0 +1,36 @@
+// Specs. Floor 4; see spec.h. No locks but those of the objects that the payload names.
+#include "flow/spec.h"
+
+#include <string.h>
+
+typedef struct parts {
+  const mfi_source *payload;
+  mfi_spec head;
+} parts;
+
+static void write_parts(const void *ctx, void *to) {
+  const parts *p = ctx;
+  char *at = to;
+  memcpy(at, &p->head, sizeof p->head);
+  mfi_os_environ_copy(at + p->head.env_at);
+  p->payload->copy(p->payload->ctx, at + p->head.payload_at);
+}
+
+mfi_status mfi_spec_make(mfi_self *self, const mfi_source *payload, mfi_ref *out) {
+  parts p = {.payload = payload};
+  mfi_os_surroundings_get(&p.head.around);
+  p.head.payload_at = (sizeof p.head + 15) & ~(uint64_t)15;
+  p.head.payload_size = payload->size;
+  p.head.env_at = p.head.payload_at + payload->size;
+  p.head.env_size = mfi_os_environ_size();
+  mfi_source whole = *payload;
+  whole.size = p.head.env_at + p.head.env_size;
+  whole.copy = write_parts;
+  whole.ctx = &p;
+  return mfi_message_make(self, &whole, out);
+}
+
+void mfi_spec_apply(mfi_spec *spec) {
+  mfi_os_environ_set((const char *)spec + spec->env_at, spec->env_size);
+  mfi_os_surroundings_set(&spec->around);
+}

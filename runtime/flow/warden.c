@@ -1,0 +1,253 @@
+// The warden. Floor 4; see warden.h. Sleeps in one poll.
+#include "flow/warden.h"
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "flow/pool.h"
+#include "flow/spec.h"
+#include "flow/start.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+typedef struct warden {
+  mfi_runtime *rt;
+  mfi_self self;
+  int requests; // where they come in
+  int children; // signalfd
+  int host;     // pidfd; -1 once it has ended
+  pid_t host_pid;
+  mfi_ns kill_at; // orphans whose time is over are killed; MFI_NEVER: none
+} warden;
+
+// ---- Forking
+
+// In the child, up to its end.
+static _Noreturn void child_main(warden *w, uint32_t slot, const int fds[2], pid_t parent) {
+  mfi_os_die_with_parent(parent);
+  close(w->children);
+  if (w->host >= 0)
+    close(w->host);
+  close(w->requests);
+  for (int i = 0; i < 2; i++)
+    if (fds[i] >= 0) {
+      mfi_os_replace(i + 1, fds[i]);
+      close(fds[i]);
+    }
+  w->rt->is_warden = false;
+  for (int i = 0; i < 2; i++)
+    mfi_os_file_id(i + 1, w->rt->out_id[i]);
+  mfi_self self = mfi_self_make(w->rt, slot);
+  mfi_object *o = mfi_object_of(&self, self.slot->worker);
+  mfi_worker *worker = mfi_worker_of(o);
+  mfi_ref spec = worker->spec;
+  if (spec == 0)
+    spec = mfi_core_of(mfi_object_of(&self, worker->pool))->spec;
+  mfi_spec_apply(mfi_spec_at(&self, spec));
+  mfi_os_forget_host();
+  mfi_os_name_process(worker->name);
+  mfi_os_worker_signals();
+  mfi_os_leave(mfi_worker_run(&self));
+}
+
+static void fork_worker(warden *w, uint32_t slot, const int fds[2]) {
+  mfi_object *o = mfi_object_of(&w->self, mfi_slot_at(&w->self, slot)->worker);
+  pid_t me = mfi_os_pid(), pid = mfi_os_fork();
+  if (pid == 0)
+    child_main(w, slot, fds, me);
+  if (pid < 0)
+    mfi_worker_failed(&w->self, slot, errno);
+  else
+    mfi_worker_begun(&w->self, o, (uint32_t)pid, (uint32_t)pid);
+}
+
+// The starter may have died, or have given up, since it asked.
+static bool is_wanted(warden *w, uint64_t id) {
+  if (!mfi_slot_is(&w->self, id))
+    return false;
+  mfi_slot *s = mfi_slot_at(&w->self, (uint32_t)id);
+  mfi_object *o = s->worker == 0 ? NULL : mfi_object_of(&w->self, s->worker);
+  return o != NULL && mfi_worker_of(o)->state == MFI_WORKER_STARTING &&
+         mfi_worker_of(o)->slot == id;
+}
+
+static void take_requests(warden *w) {
+  mfi_request r;
+  int got[2];
+  while (mfi_os_receive(w->requests, &r, sizeof r, got) == MFI_OK) {
+    int fds[2] = {-1, -1}, n = 0;
+    for (int i = 0; i < 2; i++)
+      if ((r.fds >> i & 1) != 0)
+        fds[i] = got[n++];
+    if (is_wanted(w, r.slot))
+      fork_worker(w, (uint32_t)r.slot, fds);
+    for (int i = 0; i < n; i++)
+      close(got[i]);
+  }
+}
+
+// ---- Burying
+
+// All slots of a process that is gone; a worker's own comes last, its threads before.
+static void bury_process(warden *w, uint32_t pid, int code) {
+  uint64_t top = load_acquire(&w->self.region->slots_top);
+  for (int own = 0; own < 2; own++)
+    for (uint32_t i = 1; i < top; i++) {
+      mfi_slot *s = mfi_slot_at(&w->self, i);
+      if (load_acquire(&s->used) == 0 || s->pid != pid || (s->tid == pid) != (own == 1))
+        continue;
+      mfi_worker_end(&w->self, i, own == 1 ? code : -SIGKILL);
+    }
+}
+
+static void take_exits(warden *w) {
+  mfi_os_child_signal_clear(w->children);
+  for (;;) {
+    mfi_os_exit e = mfi_os_peek_exit();
+    if (e.pid == 0)
+      return;
+    bury_process(w, (uint32_t)e.pid, e.code);
+    mfi_os_reap(e.pid);
+  }
+}
+
+// ---- Orphans
+
+// A worker's parent is known by its slot's id: gone when that is.
+static bool is_orphan(warden *w, uint32_t slot) {
+  mfi_slot *s = mfi_slot_at(&w->self, slot);
+  mfi_object *o = s->worker == 0 ? NULL : mfi_object_of(&w->self, s->worker);
+  if (o == NULL || load_acquire(&s->used) == 0 || s->pid == 0)
+    return false;
+  mfi_worker *worker = mfi_worker_of(o);
+  return worker->backend == MFI_BACKEND_PROCESS && worker->pool == 0 &&
+         !mfi_slot_is(&w->self, worker->parent);
+}
+
+static uint32_t each_orphan(warden *w, bool kill) {
+  uint32_t n = 0;
+  uint64_t top = load_acquire(&w->self.region->slots_top);
+  for (uint32_t i = 1; i < top; i++) {
+    if (!is_orphan(w, i) && w->host >= 0)
+      continue;
+    mfi_slot *s = mfi_slot_at(&w->self, i);
+    if (load_acquire(&s->used) == 0 || s->pid == 0 || s->pid == (uint32_t)mfi_os_pid())
+      continue;
+    n++;
+    if (kill)
+      mfi_os_kill((pid_t)s->pid, SIGKILL);
+  }
+  return n;
+}
+
+static void look_after_orphans(warden *w) {
+  mfi_ns now = mfi_os_now();
+  if (w->kill_at != MFI_NEVER && now >= w->kill_at) {
+    each_orphan(w, true);
+    w->kill_at = MFI_NEVER;
+  } else if (w->kill_at == MFI_NEVER && each_orphan(w, false) > 0) {
+    bool orderly = load_acquire(&w->self.region->closing) != 0;
+    w->kill_at = now + (orderly ? 0 : MFI_ORPHAN_NS);
+  }
+}
+
+static bool has_children(warden *w) {
+  uint64_t top = load_acquire(&w->self.region->slots_top);
+  for (uint32_t i = 1; i < top; i++) {
+    mfi_slot *s = mfi_slot_at(&w->self, i);
+    if (load_acquire(&s->used) != 0 && s->worker != 0 && s->pid != 0)
+      return true;
+  }
+  return false;
+}
+
+static void host_ended(warden *w) {
+  close(w->host);
+  w->host = -1;
+  bury_process(w, (uint32_t)w->host_pid, -SIGKILL);
+}
+
+// ---- Its life
+
+static void warden_loop(warden *w) {
+  while (w->host >= 0 || has_children(w)) {
+    int fds[3] = {w->requests, w->children, w->host};
+    uint32_t ready = mfi_os_poll(fds, w->host >= 0 ? 3 : 2, w->kill_at);
+    if ((ready & 1) != 0)
+      take_requests(w);
+    if ((ready & 2) != 0)
+      take_exits(w);
+    if ((ready & 4) != 0)
+      host_ended(w);
+    look_after_orphans(w);
+  }
+}
+
+static void warden_main(void *arg) {
+  warden w = *(warden *)arg;
+  int keep[4] = {w.requests, w.rt->warden, w.host, w.rt->fd};
+  mfi_os_close_others(keep, 4);
+  mfi_os_null_input();
+  mfi_os_forget_host();
+  mfi_os_name_process("moonfleet");
+  w.children = mfi_os_child_signal();
+  w.rt->is_warden = true;
+  w.rt->threads = 0;
+  w.self = mfi_self_make(w.rt, w.self.index);
+  w.self.slot->tid = (uint32_t)mfi_os_pid();
+  store_release(&w.self.slot->pid, (uint32_t)mfi_os_pid());
+  w.rt->warden_self = &w;
+  warden_loop(&w);
+  _exit(0);
+}
+
+mfi_status mfi_warden_open(mfi_runtime *rt, mfi_self *self) {
+  if (rt->warden >= 0)
+    return MFI_OK;
+  int ends[2];
+  uint32_t slot = mfi_slot_take(self);
+  if (slot == 0)
+    return MFI_NOMEM;
+  self->slot->starting = 0;
+  if (mfi_os_channel(ends) != MFI_OK) {
+    mfi_slot_release(self, slot);
+    return MFI_SYSTEM;
+  }
+  for (int i = 0; i < 2; i++)
+    mfi_os_file_id(i + 1, rt->out_id[i]);
+  rt->warden = ends[0];
+  warden w = {.rt = rt, .requests = ends[1], .host_pid = mfi_os_pid(), .kill_at = MFI_NEVER};
+  w.self.index = slot;
+  w.host = mfi_os_pidfd(w.host_pid);
+  mfi_status st = w.host < 0 ? MFI_SYSTEM : mfi_os_fork_away(warden_main, &w);
+  if (w.host >= 0)
+    close(w.host);
+  close(ends[1]);
+  if (st == MFI_OK)
+    return MFI_OK;
+  close(ends[0]);
+  rt->warden = -1;
+  mfi_slot_release(self, slot);
+  return st;
+}
+
+mfi_status mfi_warden_start(mfi_self *self, uint32_t slot) {
+  mfi_runtime *rt = mfi_runtime_of(self);
+  int fds[2] = {-1, -1};
+  if (rt->is_warden) {
+    fork_worker(rt->warden_self, slot, fds);
+    return MFI_OK;
+  }
+  mfi_status st = mfi_warden_open(rt, self);
+  if (st != MFI_OK)
+    return st;
+  mfi_request r = {.slot = mfi_slot_id(self, slot)};
+  for (int i = 0; i < 2; i++) {
+    if (mfi_os_same_file(rt->out_id[i], i + 1))
+      continue;
+    fds[i] = i + 1;
+    r.fds |= 1u << i;
+  }
+  return mfi_os_send(rt->warden, &r, sizeof r, fds);
+}

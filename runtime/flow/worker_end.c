@@ -1,0 +1,96 @@
+// How a worker ends, in whatever way. Floor 4; see worker.h. Locks: the object's, the slot's.
+//
+//   settle → children → job → abandon, handles, hand → object ENDED → pool → release the slot
+//
+// Called by the warden for processes, by a thread as its last act. Every step may be repeated.
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "flow/bury.h"
+#include "flow/pool.h"
+#include "flow/runtime.h"
+
+#include <signal.h>
+#include <string.h>
+
+// From here on no signal is sent to it.
+static void close_slot(mfi_self *self, mfi_slot *s) {
+  mfi_lock_take(self, &s->lock);
+  s->tid = 0;
+  store_release(&s->pid, 0u);
+  mfi_lock_give(self, &s->lock);
+}
+
+static void stop_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
+  MFI_UNUSED(h);
+  MFI_UNUSED(ctx);
+  // The children of a process that died get a moment to see that it is gone: the warden's affair.
+  if (!mfi_runtime_of(self)->is_warden)
+    mfi_worker_stop(self, o, SIGTERM);
+}
+
+static mfi_death death_of(mfi_self *self, uint32_t slot, const mfi_worker *w, int exitcode) {
+  mfi_death d = {.exitcode = exitcode, .pid = w != NULL ? w->pid : 0};
+  memcpy(d.worker, mfi_slot_at(self, slot)->name, sizeof d.worker);
+  return d;
+}
+
+static void mark_ended(mfi_self *self, mfi_object *o, int exitcode) {
+  mfi_worker *w = mfi_worker_of(o);
+  mfi_lock_take(self, &o->lock);
+  if (w->state != MFI_WORKER_ENDED) {
+    uint32_t status = w->status;
+    bool told = w->result != 0 || status != MFI_OK;
+    if (!told && exitcode != 0)
+      status = w->stop != 0 ? MFI_TERMINATED : MFI_WORKER_DIED;
+    mfi_event_will_wake(self, &w->changed);
+    mfi_change32(self, &o->lock, &w->state, MFI_WORKER_ENDED);
+    mfi_change32(self, &o->lock, &w->status, status);
+    mfi_change32(self, &o->lock, (uint32_t *)&w->exitcode, (uint32_t)exitcode);
+    mfi_lock_commit(self, &o->lock);
+  }
+  mfi_lock_give(self, &o->lock);
+  mfi_event_wake_all(self, &w->changed);
+}
+
+// A worker that was taken a slot for, and whose starter died before it could be started.
+static void end_unborn(mfi_self *self, mfi_slot *dead) {
+  uint32_t slot = dead->starting;
+  if (slot == 0)
+    return;
+  mfi_slot *s = mfi_slot_at(self, slot);
+  mfi_handle h = s->worker;
+  mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
+  if (o != NULL && mfi_worker_of(o)->state == MFI_WORKER_NEW)
+    mark_ended(self, o, -SIGKILL);
+  if (h != 0)
+    mfi_handle_unhold(self, &s->worker);
+  mfi_slot_release(self, slot);
+  dead->starting = 0;
+}
+
+void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
+  mfi_slot *s = mfi_slot_at(self, slot);
+  mfi_handle h = s->worker;
+  mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
+  mfi_worker *w = o == NULL ? NULL : mfi_worker_of(o);
+  close_slot(self, s);
+  mfi_slot_settle(self, slot);
+  mfi_worker_each(self, mfi_slot_id(self, slot), stop_child, NULL);
+  end_unborn(self, s);
+  mfi_death death = death_of(self, slot, w, exitcode);
+  bool unexpected = s->stop == 0 && (exitcode != 0 || s->job != 0);
+  mfi_pool_bury_due(self, s);
+  mfi_pool_bury_job(self, slot, &death);
+  mfi_handle core = w == NULL ? 0 : w->pool;
+  if (core != 0)
+    mfi_pool_worker_left(self, mfi_object_of(self, core), slot, &death, unexpected);
+  mfi_handles_bury(self, slot);
+  mfi_heap_bury(self, slot);
+  if (o != NULL)
+    mark_ended(self, o, exitcode);
+  if (core != 0)
+    mfi_pool_heal(self, mfi_object_of(self, core));
+  if (h != 0)
+    mfi_handle_unhold(self, &s->worker);
+  mfi_slot_release(self, slot);
+}

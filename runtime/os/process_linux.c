@@ -1,0 +1,296 @@
+// Processes on Linux. Floor 1; see process.h. No locks. Sleeps in mfi_os_poll.
+#include "os/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+// ---- Surroundings
+
+void mfi_os_surroundings_get(mfi_os_surroundings *out) {
+  memset(out, 0, sizeof *out);
+  mode_t mask = umask(0);
+  umask(mask);
+  out->umask = mask;
+  out->nice = getpriority(PRIO_PROCESS, 0);
+  sched_getaffinity(0, sizeof out->affinity, (cpu_set_t *)(void *)out->affinity);
+  const char *locale = setlocale(LC_ALL, NULL);
+  if (locale != NULL && strlen(locale) < sizeof out->locale)
+    strcpy(out->locale, locale);
+  if (getcwd(out->cwd, sizeof out->cwd) == NULL)
+    out->cwd[0] = '\0';
+}
+
+void mfi_os_surroundings_set(const mfi_os_surroundings *s) {
+  mfi_os_surroundings now;
+  mfi_os_surroundings_get(&now);
+  if (s->cwd[0] != '\0' && strcmp(s->cwd, now.cwd) != 0 && chdir(s->cwd) != 0)
+    errno = 0;
+  if (s->umask != now.umask)
+    umask((mode_t)s->umask);
+  if (s->nice != now.nice)
+    setpriority(PRIO_PROCESS, 0, s->nice);
+  if (memcmp(s->affinity, now.affinity, sizeof now.affinity) != 0)
+    sched_setaffinity(0, sizeof s->affinity, (const cpu_set_t *)(const void *)s->affinity);
+  if (s->locale[0] != '\0' && strcmp(s->locale, now.locale) != 0)
+    setlocale(LC_ALL, s->locale);
+}
+
+size_t mfi_os_environ_size(void) {
+  size_t size = 0;
+  for (char **e = environ; e != NULL && *e != NULL; e++)
+    size += strlen(*e) + 1;
+  return size;
+}
+
+void mfi_os_environ_copy(char *to) {
+  for (char **e = environ; e != NULL && *e != NULL; e++)
+    to = stpcpy(to, *e) + 1;
+}
+
+// The strings stay where the process keeps them: putenv takes them as they are.
+void mfi_os_environ_set(const char *from, size_t size) {
+  char *copy = malloc(size + 1);
+  if (copy == NULL)
+    return;
+  memcpy(copy, from, size);
+  clearenv();
+  for (size_t i = 0; i < size; i += strlen(copy + i) + 1)
+    putenv(copy + i);
+}
+
+// ---- Descriptors
+
+void mfi_os_file_id(int fd, uint64_t id[2]) {
+  struct stat st;
+  bool open = fstat(fd, &st) == 0;
+  id[0] = open ? st.st_dev : 0;
+  id[1] = open ? st.st_ino : 0;
+}
+
+bool mfi_os_same_file(const uint64_t id[2], int fd) {
+  uint64_t now[2];
+  mfi_os_file_id(fd, now);
+  return id[0] == now[0] && id[1] == now[1];
+}
+
+static int least_above(const int *keep, int n, int above) {
+  int least = -1;
+  for (int i = 0; i < n; i++)
+    if (keep[i] > above && (least < 0 || keep[i] < least))
+      least = keep[i];
+  return least;
+}
+
+void mfi_os_close_others(const int *keep, int n) {
+  int above = 2;
+  for (;;) {
+    int next = least_above(keep, n, above);
+    unsigned last = next < 0 ? ~0u : (unsigned)next - 1;
+    if ((unsigned)above + 1 <= last)
+      close_range((unsigned)above + 1, last, 0);
+    if (next < 0)
+      return;
+    above = next;
+  }
+}
+
+void mfi_os_replace(int fd, int with) { dup2(with, fd); }
+
+void mfi_os_null_input(void) {
+  int fd = open("/dev/null", O_RDONLY);
+  if (fd > 0) {
+    dup2(fd, 0);
+    close(fd);
+  }
+}
+
+mfi_status mfi_os_channel(int ends[2]) {
+  return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0 ? MFI_OK : MFI_SYSTEM;
+}
+
+typedef union control {
+  char bytes[CMSG_SPACE(2 * sizeof(int))];
+  struct cmsghdr align;
+} control;
+
+mfi_status mfi_os_send(int channel, const void *data, size_t size, const int fds[2]) {
+  struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+  struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+  control c;
+  int n = (fds[0] >= 0) + (fds[1] >= 0);
+  if (n > 0) {
+    memset(&c, 0, sizeof c);
+    m.msg_control = c.bytes;
+    m.msg_controllen = CMSG_SPACE((size_t)n * sizeof(int));
+    struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+    *h = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+                          .cmsg_type = SCM_RIGHTS,
+                          .cmsg_len = CMSG_LEN((size_t)n * sizeof(int))};
+    memcpy(CMSG_DATA(h), fds[0] >= 0 ? fds : fds + 1, (size_t)n * sizeof(int));
+  }
+  ssize_t r;
+  do
+    r = sendmsg(channel, &m, MSG_NOSIGNAL);
+  while (r < 0 && errno == EINTR);
+  return r == (ssize_t)size ? MFI_OK : MFI_SYSTEM;
+}
+
+mfi_status mfi_os_receive(int channel, void *data, size_t size, int fds[2]) {
+  struct iovec iov = {.iov_base = data, .iov_len = size};
+  control c;
+  struct msghdr m = {
+      .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof c.bytes};
+  fds[0] = fds[1] = -1;
+  ssize_t r = recvmsg(channel, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (r != (ssize_t)size)
+    return MFI_EMPTY;
+  struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+  if (h != NULL && h->cmsg_type == SCM_RIGHTS)
+    memcpy(fds, CMSG_DATA(h), h->cmsg_len - CMSG_LEN(0));
+  return MFI_OK;
+}
+
+// ---- Lives
+
+pid_t mfi_os_fork(void) { return fork(); }
+
+static pid_t wait_for(pid_t pid, int *status) {
+  pid_t r;
+  do
+    r = waitpid(pid, status, 0);
+  while (r < 0 && errno == EINTR);
+  return r;
+}
+
+mfi_status mfi_os_fork_away(void (*fn)(void *), void *arg) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t between = fork();
+  if (between == 0) {
+    pid_t away = fork();
+    if (away == 0)
+      fn(arg);
+    _exit(away < 0 ? 1 : 0);
+  }
+  int status = 0, error = errno;
+  if (between > 0 && wait_for(between, &status) < 0)
+    status = 0; // SIGCHLD may be ignored
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  errno = between < 0 ? error : EAGAIN;
+  return between > 0 && status == 0 ? MFI_OK : MFI_SYSTEM;
+}
+
+int mfi_os_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+int mfi_os_child_signal(void) {
+  sigset_t all, child;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, NULL);
+  signal(SIGCHLD, SIG_DFL);
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  return signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void mfi_os_child_signal_clear(int fd) {
+  struct signalfd_siginfo info;
+  while (read(fd, &info, sizeof info) > 0)
+    continue;
+}
+
+mfi_os_exit mfi_os_peek_exit(void) {
+  siginfo_t info = {0};
+  mfi_os_exit e = {0, 0};
+  if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+    return e;
+  e.pid = info.si_pid;
+  e.code = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+  return e;
+}
+
+void mfi_os_reap(pid_t pid) { wait_for(pid, NULL); }
+
+uint32_t mfi_os_poll(const int *fds, int n, mfi_ns until) {
+  struct pollfd p[8];
+  for (int i = 0; i < n; i++)
+    p[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+  struct timespec t, *timeout = NULL;
+  if (until != MFI_NEVER) {
+    mfi_ns left = until - mfi_os_now();
+    if (left < 0)
+      left = 0;
+    t = (struct timespec){.tv_sec = left / MFI_SECOND, .tv_nsec = left % MFI_SECOND};
+    timeout = &t;
+  }
+  uint32_t ready = 0;
+  if (ppoll(p, (nfds_t)n, timeout, NULL) <= 0)
+    return 0;
+  for (int i = 0; i < n; i++)
+    if (p[i].revents != 0)
+      ready |= 1u << i;
+  return ready;
+}
+
+void mfi_os_die_with_parent(pid_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent)
+    _exit(128 + SIGKILL);
+}
+
+static void ignore(int signal_number) { (void)signal_number; }
+
+void mfi_os_worker_signals(void) {
+  struct sigaction empty = {.sa_handler = ignore, .sa_flags = SA_RESTART};
+  sigset_t none;
+  signal(SIGTERM, SIG_DFL);
+  signal(SIGPIPE, SIG_DFL);
+  signal(SIGCHLD, SIG_DFL);
+  sigaction(SIGINT, &empty, NULL);
+  sigaction(SIGQUIT, &empty, NULL);
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void leave_at_once(int code, void *arg) {
+  (void)arg;
+  fflush(NULL);
+  _exit(code);
+}
+
+void mfi_os_forget_host(void) {
+  __fpurge(stdout);
+  __fpurge(stderr);
+  on_exit(leave_at_once, NULL); // runs first: exit runs the latest registration first
+}
+
+_Noreturn void mfi_os_leave(int code) {
+  fflush(NULL);
+  _exit(code);
+}
+
+void mfi_os_name_process(const char *name) { prctl(PR_SET_NAME, name); }
+
+bool mfi_os_kill(pid_t pid, int signal_number) { return kill(pid, signal_number) == 0; }
+
+bool mfi_os_kill_thread(pid_t pid, pid_t tid, int signal_number) {
+  return syscall(SYS_tgkill, pid, tid, signal_number) == 0;
+}
