@@ -274,5 +274,8 @@ void mfi_code_scan_fini(code_scan *s) {
   free(s->names);
   free(s->uses);
   free(s->loads);
-  memset(s, 0, sizeof *s);
+  s->names = NULL;
+  s->uses = NULL;
+  s->loads = NULL;
+  s->names_room = s->uses_room = s->loads_room = 0;
 }

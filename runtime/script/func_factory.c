@@ -102,7 +102,7 @@ static int load_again(lua_State *L) { // the slow factory: -> closure [-0, +1, v
 static void make_factory(lua_State *L, const uint8_t *code, size_t size) {
   code_scan scan = {0};
   int known = mfi_code_scan(code, size, &scan);
-  mfi_code_scan_fini(&scan);
+  mfi_code_scan_fini(&scan); // the lists; its numbers stay
   if (!known || scan.nupvalues > MAX_REGISTERS) {
     lua_pushlstring(L, (const char *)code, size);
     lua_pushcclosure(L, load_again, 1);
