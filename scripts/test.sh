@@ -61,9 +61,10 @@ judge() {
   elif ! grep -q -E '^(ok|not ok|skip) ' "$work/results"; then
     if [ "$kind" = c ]; then echo "ok $name" >>"$work/results"; else complain "has no test"; fi
   fi
-  if [ -n "$(find "$work" -name 'sanitizer.*')" ]; then
-    complain "the sanitizer has complained"
-    cat "$work"/sanitizer.* >>"$work/output"
+  reports=$(find "$work" -name 'sanitizer.*')
+  if [ -n "$reports" ]; then
+    complain "the sanitizer has complained, in $(echo "$reports" | wc -l) process(es); first:"
+    cat "$work"/sanitizer.* | sed -n '1,40s/^/    /p' >>"$work/results"
     rm "$work"/sanitizer.*
   fi
   group_is_gone || {
