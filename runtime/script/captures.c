@@ -7,7 +7,8 @@
 
 #include <lauxlib.h>
 
-static const char report_key = 0, metatable_key = 0; // registry: the report being made; its metatable
+static const char report_key = 0,
+                  metatable_key = 0; // registry: the report being made; its metatable
 
 static void put_count(lua_State *L, int table, const char *name, uint64_t bytes) {
   lua_pushinteger(L, (lua_Integer)bytes);
@@ -37,7 +38,8 @@ void mfi_captures_note_module(encoder *e, const name_entry *entry) {
   lua_State *L = e->L;
   const uint8_t *record = e->codec->names.bytes + entry->at;
   uint32_t size;
-  if (record[0] != TAG_MODULE) return;
+  if (record[0] != TAG_MODULE)
+    return;
   luaL_checkstack(L, 8, NULL);
   int top = lua_gettop(L);
   memcpy(&size, record + 3, 4); // behind tag, fields, TAG_STRING32
@@ -50,7 +52,8 @@ void mfi_captures_note_module(encoder *e, const name_entry *entry) {
       lua_rawgeti(L, -1, i);
       int same = lua_rawequal(L, -1, top + 1);
       lua_pop(L, 1);
-      if (same) break;
+      if (same)
+        break;
     }
     if (i > n) {
       lua_pushvalue(L, top + 1);

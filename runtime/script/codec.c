@@ -20,7 +20,8 @@ static const char codec_key = 0; // its address names the codec in the registry
 // ---- Opening
 
 static void encoder_destroy(encoder *e) {
-  if (e == NULL) return;
+  if (e == NULL)
+    return;
   free(e->bytes);
   free(e->pieces);
   free(e->refs);
@@ -39,7 +40,8 @@ static void encoder_destroy(encoder *e) {
 
 static int codec_gc(lua_State *L) { // [-0, +0, -]
   mfi_codec *c = lua_touserdata(L, 1);
-  for (int i = 0; i < c->nencoders; i++) encoder_destroy(c->encoders[i]);
+  for (int i = 0; i < c->nencoders; i++)
+    encoder_destroy(c->encoders[i]);
   free(c->encoders);
   c->encoders = NULL;
   c->nencoders = 0;
@@ -75,7 +77,8 @@ mfi_codec *mfi_codec_open(lua_State *L, const mfi_codec_hooks *hooks) {
     mfi_names_register(c, L, "mf.Error", -1);
     lua_pop(L, 1);
   }
-  if (hooks != NULL) c->hooks = *hooks;
+  if (hooks != NULL)
+    c->hooks = *hooks;
   return c;
 }
 
@@ -90,19 +93,23 @@ void mfi_codec_register(mfi_codec *c, lua_State *L, const char *name, int idx) {
 void mfi_codec_grow(encoder *e, size_t n) {
   size_t room = e->room + e->room / 2 + n + 512;
   uint8_t *to = realloc(e->bytes, room);
-  if (to == NULL) luaL_error(e->L, "not enough memory");
+  if (to == NULL)
+    luaL_error(e->L, "not enough memory");
   e->bytes = to;
   e->room = room;
 }
 
 void mfi_codec_reserve(lua_State *L, void *array, size_t *room, size_t count, size_t size) {
-  if (count <= *room) return;
+  if (count <= *room)
+    return;
   size_t to = *room + *room / 2 + 16;
-  if (to < count) to = count;
+  if (to < count)
+    to = count;
   void *from, *p;
   memcpy(&from, array, sizeof from);
   p = realloc(from, to * size);
-  if (p == NULL) luaL_error(L, "not enough memory");
+  if (p == NULL)
+    luaL_error(L, "not enough memory");
   memcpy(array, &p, sizeof p);
   *room = to;
 }
@@ -111,14 +118,16 @@ void mfi_codec_reserve(lua_State *L, void *array, size_t *room, size_t count, si
 static encoder *encoder_of(mfi_codec *c, lua_State *L) {
   if (c->depth >= c->nencoders) {
     encoder **to = realloc(c->encoders, (size_t)(c->depth + 1) * sizeof *to);
-    if (to == NULL) luaL_error(L, "not enough memory");
+    if (to == NULL)
+      luaL_error(L, "not enough memory");
     c->encoders = to;
     c->encoders[c->nencoders++] = NULL; // depth grows by one at a time
   }
   encoder *e = c->encoders[c->depth];
   if (e == NULL) {
     e = calloc(1, sizeof *e);
-    if (e == NULL) luaL_error(L, "not enough memory");
+    if (e == NULL)
+      luaL_error(L, "not enough memory");
     e->codec = c;
     c->encoders[c->depth] = e;
   }
@@ -126,7 +135,8 @@ static encoder *encoder_of(mfi_codec *c, lua_State *L) {
 }
 
 static void drop_anchors(encoder *e, lua_State *L) {
-  if (!e->anchored) return;
+  if (!e->anchored)
+    return;
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, e);
   e->anchored = 0;
@@ -165,7 +175,7 @@ static void encode_message(encoder *e, lua_State *L, int first, int n, int heavy
 // The scratch memory does not move any more: pointers into it hold.
 static void settle(mfi_encoded *m) {
   m->bytes = m->npieces == 0 ? m->encoder->bytes + m->at : NULL;
-  m->refs = m->encoder->refs + m->ref;
+  m->refs = m->nrefs == 0 ? NULL : m->encoder->refs + m->ref;
 }
 
 typedef struct heavy_call {
@@ -188,11 +198,13 @@ static void encode_heavy(encoder *e, lua_State *L, int first, int n, mfi_encoded
   luaL_checkstack(L, n + 4, "too many values to send");
   lua_pushcfunction(L, run_heavy);
   lua_pushlightuserdata(L, &call);
-  for (int i = 0; i < n; i++) lua_pushvalue(L, first + i);
+  for (int i = 0; i < n; i++)
+    lua_pushvalue(L, first + i);
   c->depth++;
   int status = lua_pcall(L, n + 1, 0, 0);
   c->depth--;
-  if (status == LUA_OK) return;
+  if (status == LUA_OK)
+    return;
   drop_anchors(e, L);
   lua_error(L);
 }
@@ -203,7 +215,8 @@ static void encode_one(encoder *e, lua_State *L, int first, int n, mfi_encoded *
   uint32_t npieces = e->npieces, nrefs = e->nrefs;
   uint64_t piece_bytes = e->piece_bytes;
   encode_message(e, L, first, n, 0, m);
-  if (!e->wants_heavy) return;
+  if (!e->wants_heavy)
+    return;
   e->at = at;
   e->npieces = npieces;
   e->piece_bytes = piece_bytes;
@@ -234,7 +247,8 @@ const mfi_encoded *mfi_encode_list(mfi_codec *c, lua_State *L, int idx, size_t n
     lua_settop(L, top);
   }
   e->root_base = 0;
-  for (size_t i = 0; i < n; i++) settle(&e->list[i]);
+  for (size_t i = 0; i < n; i++)
+    settle(&e->list[i]);
   return e->list;
 }
 
@@ -273,10 +287,12 @@ void mfi_encoded_keep(mfi_codec *c, lua_State *L, mfi_encoded *m) {
   c->depth++;
   int status = lua_pcall(L, 1, 1, 0);
   c->depth--;
-  if (status != LUA_OK) lua_error(L);
+  if (status != LUA_OK)
+    lua_error(L);
   uint8_t *p = lua_touserdata(L, -1);
   uint64_t *refs = (uint64_t *)(void *)p;
-  if (refs_size != 0) memcpy(refs, m->refs, refs_size);
+  if (refs_size != 0)
+    memcpy(refs, m->refs, refs_size);
   mfi_encoded_copy(m, p + refs_size);
   m->refs = refs;
   m->bytes = p + refs_size;
@@ -284,10 +300,12 @@ void mfi_encoded_keep(mfi_codec *c, lua_State *L, mfi_encoded *m) {
 }
 
 void mfi_encoded_release(mfi_codec *c, lua_State *L, mfi_encoded *m) {
-  if (m->encoder == NULL) return; // kept
+  if (m->encoder == NULL)
+    return; // kept
   encoder *e = c->encoders[c->depth];
   drop_anchors(e, L);
-  if (e->room <= KEPT_BYTES) return;
+  if (e->room <= KEPT_BYTES)
+    return;
   free(e->bytes);
   e->bytes = NULL;
   e->room = 0;
@@ -316,7 +334,8 @@ void mfi_codec_freeze(mfi_codec *c, lua_State *L, int first, int n, const char *
   luaL_Buffer b;
   frozen_head head = frozen;
   char *p = luaL_buffinitsize(L, &b, size);
-  if (refs != 0) memcpy(p + sizeof head, m.refs, refs);
+  if (refs != 0)
+    memcpy(p + sizeof head, m.refs, refs);
   memcpy(p + sizeof head + refs, m.bytes, m.size);
   head.nrefs = m.nrefs;
   head.checksum = format_hash(p + sizeof head, refs + m.size);
@@ -338,7 +357,8 @@ int mfi_codec_thaw(mfi_codec *c, lua_State *L, const char *data, size_t size, in
     mfi_error_raise(L, "decode", "cannot decode: the string is damaged");
   mfi_message m = {.bytes = (const uint8_t *)data + refs, .size = rest - refs, .nrefs = head.nrefs};
   m.refs = lua_newuserdatauv(L, refs + 1, 0); // aligned
-  if (refs != 0) memcpy((void *)(uintptr_t)m.refs, data, refs);
+  if (refs != 0)
+    memcpy((void *)(uintptr_t)m.refs, data, refs);
   int n = mfi_decode(c, L, &m, functions ? MFI_DECODE_FUNCTIONS | MFI_DECODE_REQUIRE : 0);
   lua_remove(L, -1 - n);
   return n;

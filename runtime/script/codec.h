@@ -16,10 +16,10 @@
 #ifndef MFI_SCRIPT_CODEC_H
 #define MFI_SCRIPT_CODEC_H
 
+#include <lua.h>
+
 #include <stddef.h>
 #include <stdint.h>
-
-#include <lua.h>
 
 typedef struct mfi_codec mfi_codec; // one for each Lua state, owned by its registry
 
@@ -53,15 +53,16 @@ enum {
   MFI_ENCODE_PORTABLE = 4,  // light userdata that are no module's raise (mf.encode)
 };
 
-enum { // mfi_encoded.flags; they are the message's first byte as well
+enum {                       // mfi_encoded.flags; they are the message's first byte as well
   MFI_MESSAGE_REFS = 1,      // has shared references or cycles
   MFI_MESSAGE_FUNCTIONS = 2, // has bytecode or calls: mfi_decode wants MFI_DECODE_FUNCTIONS
   MFI_MESSAGE_POINTERS = 4,  // has light userdata good in the sender's process only
 };
 
 typedef struct mfi_encoded {
-  uint64_t size;        // bytes in all
-  const uint8_t *bytes; // all of them where they lie together, NULL when mfi_encoded_copy must gather
+  uint64_t size; // bytes in all
+  const uint8_t
+      *bytes; // all of them where they lie together, NULL when mfi_encoded_copy must gather
   const uint64_t *refs; // handles of the Moonfleet objects in it; one may be there twice
   uint32_t nrefs;
   uint32_t flags;                // MFI_MESSAGE_*
@@ -74,14 +75,15 @@ typedef struct mfi_encoded {
 // Encodes the n values from stack index `first`; they stay there. [-0, +0, v]
 // Raises not_sendable with its path, memory errors, and what a __transfer raises; then nothing is
 // left behind. `roots` begins the paths: parts separated by ';', value i uses part i, the last part
-// serves all further values, '#' in it is their number: "value", "args[#]", "target;kwargs;args[#]".
+// serves all further values, '#' in it is their number: "value", "args[#]",
+// "target;kwargs;args[#]".
 void mfi_encode(mfi_codec *c, lua_State *L, int first, int n, const char *roots, unsigned flags,
                 mfi_encoded *out);
 
 // Encodes list[1] .. list[n] of the table at idx, raw, each as a message of its own, all before it
 // returns: n of them. Valid as mfi_encode says. [-0, +0, v]
-const mfi_encoded *mfi_encode_list(mfi_codec *c, lua_State *L, int idx, size_t n,
-                                   const char *roots, unsigned flags);
+const mfi_encoded *mfi_encode_list(mfi_codec *c, lua_State *L, int idx, size_t n, const char *roots,
+                                   unsigned flags);
 
 // Writes all m->size bytes to `to`. Never raises, allocates nothing.
 void mfi_encoded_copy(const mfi_encoded *m, void *to);

@@ -14,7 +14,8 @@ _Noreturn void mfi_decode_bad(decoder *d, const char *fmt, ...) {
   lua_State *L = d->L;
   va_list args;
   va_start(args, fmt);
-  if (!lua_checkstack(L, 16)) lua_settop(L, lua_gettop(L) - 16);
+  if (!lua_checkstack(L, 16))
+    lua_settop(L, lua_gettop(L) - 16);
   mfi_error_pushv(L, "decode", fmt, args);
   va_end(args);
   lua_error(L);
@@ -32,12 +33,14 @@ static _Noreturn void damaged(decoder *d) {
 // ---- Reading
 
 uint8_t mfi_decode_byte(decoder *d) {
-  if (d->p == d->end) truncated(d);
+  if (d->p == d->end)
+    truncated(d);
   return *d->p++;
 }
 
 const uint8_t *mfi_decode_bytes(decoder *d, uint64_t n) {
-  if (n > (uint64_t)(d->end - d->p)) truncated(d);
+  if (n > (uint64_t)(d->end - d->p))
+    truncated(d);
   const uint8_t *p = d->p;
   d->p += n;
   return p;
@@ -48,7 +51,8 @@ uint64_t mfi_decode_varint(decoder *d) {
   for (unsigned shift = 0; shift < 64; shift += 7) {
     uint8_t b = mfi_decode_byte(d);
     n |= (uint64_t)(b & 0x7f) << shift;
-    if (b < 0x80) return n;
+    if (b < 0x80)
+      return n;
   }
   damaged(d);
 }
@@ -81,7 +85,8 @@ static uint64_t read_word(decoder *d, unsigned width) {
 
 // The length that follows a string's tag; -1: the tag is another one's.
 static int64_t string_length(decoder *d, uint8_t tag) {
-  if (tag >= TAG_SHORT && tag < TAG_SMALL) return tag - TAG_SHORT;
+  if (tag >= TAG_SHORT && tag < TAG_SMALL)
+    return tag - TAG_SHORT;
   uint64_t n;
   switch (tag) {
   case TAG_STRING8:
@@ -90,7 +95,8 @@ static int64_t string_length(decoder *d, uint8_t tag) {
     return (int64_t)read_word(d, 4);
   case TAG_STRING64:
     n = read_word(d, 8);
-    if (n > (uint64_t)(d->end - d->p)) truncated(d);
+    if (n > (uint64_t)(d->end - d->p))
+      truncated(d);
     return (int64_t)n;
   default:
     return -1;
@@ -99,7 +105,8 @@ static int64_t string_length(decoder *d, uint8_t tag) {
 
 const char *mfi_decode_string(decoder *d, size_t *size) {
   int64_t n = string_length(d, mfi_decode_byte(d));
-  if (n < 0) return NULL;
+  if (n < 0)
+    return NULL;
   *size = (size_t)n;
   return (const char *)mfi_decode_bytes(d, (uint64_t)n);
 }
@@ -131,7 +138,8 @@ int mfi_decode_slot(decoder *d, int slot) {
 
 uint32_t mfi_decode_number(decoder *d) {
   uint32_t number = d->nobjects++;
-  if (!d->has_objects) return number;
+  if (!d->has_objects)
+    return number;
   lua_pushvalue(d->L, -1);
   lua_rawseti(d->L, d->base + SLOT_OBJECTS, (lua_Integer)number + 1);
   return number;
@@ -139,7 +147,8 @@ uint32_t mfi_decode_number(decoder *d) {
 
 static void read_ref(decoder *d) {
   uint64_t number = mfi_decode_varint(d);
-  if (!d->has_objects || number >= d->nobjects) damaged(d);
+  if (!d->has_objects || number >= d->nobjects)
+    damaged(d);
   if (lua_rawgeti(d->L, d->base + SLOT_OBJECTS, (lua_Integer)number + 1) == LUA_TNIL)
     mfi_decode_bad(d, "cannot decode: a value needs itself to be rebuilt by its __transfer");
 }
@@ -193,14 +202,16 @@ static void take_field(decoder *d, const char *module, const char *field) {
 static const char *push_name(decoder *d) {
   size_t size;
   const char *s = mfi_decode_string(d, &size);
-  if (s == NULL) damaged(d);
+  if (s == NULL)
+    damaged(d);
   return lua_pushlstring(d->L, s, size);
 }
 
 static void read_module(decoder *d) {
   lua_State *L = d->L;
   uint8_t fields = mfi_decode_byte(d);
-  if (fields > 2) damaged(d);
+  if (fields > 2)
+    damaged(d);
   const char *module = push_name(d); // stays below, alive
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   if (strcmp(module, "_G") == 0) {
@@ -242,7 +253,8 @@ static void read_class(decoder *d) {
 
 static void read_object(decoder *d) {
   uint64_t i = mfi_decode_varint(d);
-  if (i >= d->message->nrefs || d->codec->hooks.push_object == NULL) damaged(d);
+  if (i >= d->message->nrefs || d->codec->hooks.push_object == NULL)
+    damaged(d);
   d->codec->hooks.push_object(d->L, d->message->refs[i]);
   mfi_decode_number(d);
 }
@@ -258,8 +270,10 @@ static void read_pointer(decoder *d) {
 static void read_transfer(decoder *d) {
   uint64_t n = mfi_decode_varint(d);
   if (!(d->flags & MFI_DECODE_FUNCTIONS))
-    mfi_decode_bad(d, "cannot decode: a value has to be rebuilt by its __transfer (functions=true)");
-  if (n > (uint64_t)(d->end - d->p)) truncated(d);
+    mfi_decode_bad(d,
+                   "cannot decode: a value has to be rebuilt by its __transfer (functions=true)");
+  if (n > (uint64_t)(d->end - d->p))
+    truncated(d);
   lua_pushnil(d->L);
   uint32_t number = mfi_decode_number(d);
   lua_pop(d->L, 1);
@@ -271,8 +285,10 @@ static void read_transfer(decoder *d) {
 // ---- Tables
 
 static int take_budget(decoder *d, uint64_t wanted, unsigned price) {
-  if (wanted > d->budget / price) wanted = d->budget / price;
-  if (wanted > (1 << 30)) wanted = 1 << 30;
+  if (wanted > d->budget / price)
+    wanted = d->budget / price;
+  if (wanted > (1 << 30))
+    wanted = 1 << 30;
   d->budget -= wanted * price;
   return (int)wanted;
 }
@@ -280,8 +296,10 @@ static int take_budget(decoder *d, uint64_t wanted, unsigned price) {
 static void read_table(decoder *d, int has_meta) {
   uint64_t items = mfi_decode_varint(d);
   uint64_t pairs = format_unpairs(mfi_decode_byte(d));
-  if (items > (uint64_t)(d->end - d->p)) truncated(d);
-  if (!lua_checkstack(d->L, 12)) mfi_decode_bad(d, "cannot decode: nested too deeply");
+  if (items > (uint64_t)(d->end - d->p))
+    truncated(d);
+  if (!lua_checkstack(d->L, 12))
+    mfi_decode_bad(d, "cannot decode: nested too deeply");
   int narr = take_budget(d, items, 1), nrec = take_budget(d, pairs, 2);
   lua_createtable(d->L, narr, nrec);
   dframe *f = mfi_decode_push(d, ITEMS, lua_gettop(d->L));
@@ -313,7 +331,8 @@ static void read_run(decoder *d, dframe *f, uint8_t tag) {
   static const uint8_t widths[] = {1, 2, 4, 8, 8};
   unsigned width = widths[tag - TAG_RUN8];
   uint64_t n = mfi_decode_varint(d);
-  if (n > f->n - f->i || n > (uint64_t)(d->end - d->p) / width) damaged(d);
+  if (n == 0 || n > f->n - f->i || n > (uint64_t)(d->end - d->p) / width)
+    damaged(d);
   peek_table *t = peek_of(d->L, f->slot);
   if (d->codec->peek && peek_array_size(t) >= f->i + n) {
     uint8_t as = tag == TAG_RUN_FLOAT ? PEEK_FLOAT : PEEK_INTEGER;
@@ -350,7 +369,8 @@ static void give(decoder *d, dframe *f) {
     f->state = PAIR_KEY;
     return;
   case META: {
-    if (!lua_istable(L, -1)) damaged(d);
+    if (!lua_istable(L, -1))
+      damaged(d);
     int metas = mfi_decode_slot(d, SLOT_METAS);
     lua_rawseti(L, metas, 2 * (lua_Integer)d->nmetas + 2);
     lua_pushvalue(L, f->slot);
@@ -375,7 +395,8 @@ static int advance_table(decoder *d, dframe *f) {
       read_run(d, f, *d->p++);
       continue;
     }
-    if (mfi_decode_value(d)) return 0;
+    if (mfi_decode_value(d))
+      return 0;
     lua_rawseti(d->L, f->slot, (lua_Integer)++f->i);
   }
   while (f->state == PAIR_KEY || f->state == PAIR_VALUE) {
@@ -384,11 +405,14 @@ static int advance_table(decoder *d, dframe *f) {
       f->state = META;
       break;
     }
-    if (mfi_decode_value(d)) return 0;
+    if (mfi_decode_value(d))
+      return 0;
     give(d, f);
   }
-  if (!f->has_meta) return 1;
-  if (mfi_decode_value(d)) return 0;
+  if (!f->has_meta)
+    return 1;
+  if (mfi_decode_value(d))
+    return 0;
   give(d, f);
   return 1;
 }
@@ -434,7 +458,8 @@ static int read_simple(decoder *d, uint8_t tag) {
 
 int mfi_decode_value(decoder *d) {
   uint8_t tag = mfi_decode_byte(d);
-  if (read_simple(d, tag)) return 0;
+  if (read_simple(d, tag))
+    return 0;
   switch (tag) {
   case TAG_TABLE:
   case TAG_TABLE_META:
@@ -477,8 +502,10 @@ static void run_frames(decoder *d) {
   while (d->nframes > 0) {
     dframe *f = &d->frames[d->nframes - 1];
     int done = f->state <= META ? advance_table(d, f) : mfi_func_advance(d, f);
-    if (!done) continue;
-    if (--d->nframes > 0) give(d, &d->frames[d->nframes - 1]);
+    if (!done)
+      continue;
+    if (--d->nframes > 0)
+      give(d, &d->frames[d->nframes - 1]);
   }
 }
 
@@ -486,15 +513,18 @@ static int read_message(decoder *d) {
   lua_State *L = d->L;
   int n = 0;
   for (; d->p < d->end; n++) {
-    if (n % 16 == 0 && !lua_checkstack(L, 16 + 16)) mfi_decode_bad(d, "cannot decode: too many values");
+    if (n % 16 == 0 && !lua_checkstack(L, 16 + 16))
+      mfi_decode_bad(d, "cannot decode: too many values");
     if (*d->p == TAG_ADDITION) {
       mfi_func_read_side(d);
-      if (mfi_decode_value(d)) run_frames(d);
+      if (mfi_decode_value(d))
+        run_frames(d);
       mfi_func_keep_side(d);
       n--;
       continue;
     }
-    if (mfi_decode_value(d)) run_frames(d);
+    if (mfi_decode_value(d))
+      run_frames(d);
   }
   return n;
 }
@@ -511,20 +541,23 @@ int mfi_decode(mfi_codec *c, lua_State *L, const mfi_message *m, unsigned flags)
   luaL_checkstack(L, 24, NULL);
   uint8_t message_flags = mfi_decode_byte(&d);
   if (d.p < d.end && read_simple(&d, *d.p++)) { // one scalar: nothing to set up
-    if (d.p == d.end) return 1;
+    if (d.p == d.end)
+      return 1;
     lua_pop(L, 1);
   }
   d.p = m->bytes + 1;
   d.base = lua_gettop(L);
   lua_settop(L, d.base + SLOTS);
   d.has_objects = message_flags & MFI_MESSAGE_REFS;
-  if (d.has_objects) mfi_decode_slot(&d, SLOT_OBJECTS);
+  if (d.has_objects)
+    mfi_decode_slot(&d, SLOT_OBJECTS);
   d.nobjects = d.ncodes = d.nupvalues = d.nmetas = d.nglobals = 0;
   d.budget = m->size;
   d.frames = d.few;
   d.room = FEW_FRAMES;
   int n = read_message(&d);
-  if (d.nmetas + d.nglobals > 0) mfi_decode_settle(&d);
+  if (d.nmetas + d.nglobals > 0)
+    mfi_decode_settle(&d);
   lua_rotate(L, d.base + 1, n);
   lua_settop(L, d.base + n);
   return n;

@@ -25,13 +25,15 @@ static uint32_t pointer_hash(const void *p) {
 // Makes the buckets anew, large enough for the double of what there is.
 static void rebuild_buckets(encoder *e, seen *s) {
   uint32_t n = 32;
-  while (n < 4 * (s->count + 1)) n *= 2;
+  while (n < 4 * (s->count + 1))
+    n *= 2;
   mfi_codec_reserve(e->L, &s->buckets, &s->buckets_room, n, sizeof *s->buckets);
   memset(s->buckets, 0, n * sizeof *s->buckets);
   s->nbuckets = n;
   for (uint32_t id = 0; id < s->count; id++) {
     uint32_t h = pointer_hash(s->pointers[id]);
-    while (s->buckets[h & (n - 1)] != 0) h++;
+    while (s->buckets[h & (n - 1)] != 0)
+      h++;
     s->buckets[h & (n - 1)] = id + 1;
   }
 }
@@ -46,24 +48,28 @@ static int64_t seen_enter(encoder *e, seen *s, const void *pointer) {
 int64_t mfi_codec_seen(encoder *e, seen *s, const void *pointer) {
   if (s->count <= 8) {
     for (uint32_t i = s->count; i > 0; i--)
-      if (s->pointers[i - 1] == pointer) return i - 1;
+      if (s->pointers[i - 1] == pointer)
+        return i - 1;
     s->nbuckets = 0;
     return seen_enter(e, s, pointer);
   }
-  if (2 * (s->count + 1) > s->nbuckets) rebuild_buckets(e, s);
+  if (2 * (s->count + 1) > s->nbuckets)
+    rebuild_buckets(e, s);
   for (uint32_t h = pointer_hash(pointer);; h++) {
     uint32_t *bucket = &s->buckets[h & (s->nbuckets - 1)];
     if (*bucket == 0) {
       *bucket = s->count + 1;
       return seen_enter(e, s, pointer);
     }
-    if (s->pointers[*bucket - 1] == pointer) return *bucket - 1;
+    if (s->pointers[*bucket - 1] == pointer)
+      return *bucket - 1;
   }
 }
 
 int mfi_codec_again(encoder *e, const void *pointer) {
   int64_t id = mfi_codec_seen(e, &e->objects, pointer);
-  if (id < 0) return 0;
+  if (id < 0)
+    return 0;
   encoder_byte(e, TAG_REF);
   encoder_varint(e, (uint64_t)id);
   e->message_flags |= MFI_MESSAGE_REFS;
@@ -151,7 +157,8 @@ void mfi_codec_bytes(encoder *e, int idx, const char *data, size_t size) {
     encoder_put(e, data, size);
     return;
   }
-  if (e->heavy) anchor(e, idx);
+  if (e->heavy)
+    anchor(e, idx);
   mfi_codec_reserve(e->L, &e->pieces, &e->pieces_room, e->npieces + 1, sizeof *e->pieces);
   e->pieces[e->npieces++] = (piece){.at = e->at, .data = data, .size = size};
   e->piece_bytes += size;
@@ -193,7 +200,8 @@ void mfi_codec_string(encoder *e, int idx, const char *data, size_t size) {
 // unknown, those before the first nil.
 static size_t count_items(encoder *e, int idx) {
   size_t n = lua_rawlen(e->L, idx), i = 0;
-  if (n == 0) return 0;
+  if (n == 0)
+    return 0;
   if (e->codec->peek) {
     uint64_t size = peek_array_size(peek_of(e->L, idx));
     return n < size ? n : (size_t)size;
@@ -201,13 +209,15 @@ static size_t count_items(encoder *e, int idx) {
   for (; i < n; i++) {
     int type = lua_rawgeti(e->L, idx, (lua_Integer)i + 1);
     lua_pop(e->L, 1);
-    if (type == LUA_TNIL) break;
+    if (type == LUA_TNIL)
+      break;
   }
   return i;
 }
 
 static void put_name(encoder *e, const name_entry *name) {
-  if (e->flags & MFI_ENCODE_REPORT) mfi_captures_note_module(e, name);
+  if (e->flags & MFI_ENCODE_REPORT)
+    mfi_captures_note_module(e, name);
   encoder_put(e, e->codec->names.bytes + name->at, name->size);
 }
 
@@ -215,11 +225,13 @@ static void put_name(encoder *e, const name_entry *name) {
 // it be rebuilt by __transfer, whose function is pushed (2)? -1: FAST cannot say.
 static int look_at_metatable(encoder *e, int idx) {
   lua_State *L = e->L;
-  if (!lua_getmetatable(L, idx)) return 0;
+  if (!lua_getmetatable(L, idx))
+    return 0;
   int has = 1;
   const name_entry *name = names_find(&e->codec->names, lua_topointer(L, -1), LUA_TTABLE);
   if (!e->heavy) {
-    if (name == NULL || name->transfers) has = -1;
+    if (name == NULL || name->transfers)
+      has = -1;
   } else if (name == NULL || name->transfers) {
     lua_pushliteral(L, "__transfer");
     if (lua_rawget(L, -2) != LUA_TNIL) {
@@ -243,12 +255,17 @@ static step open_table(encoder *e, int idx) {
       encoder_byte(e, TAG_GLOBALS);
     return STEP_DONE;
   }
-  if (mfi_codec_again(e, pointer)) return STEP_DONE;
-  if (!lua_checkstack(L, STACK_PER_FRAME)) return mfi_codec_refuse(e, "tables nested so deeply");
+  if (mfi_codec_again(e, pointer))
+    return STEP_DONE;
+  if (!lua_checkstack(L, STACK_PER_FRAME))
+    return mfi_codec_refuse(e, "tables nested so deeply");
   int meta = look_at_metatable(e, idx);
-  if (meta < 0) return mfi_codec_need_heavy(e);
-  if (meta > 0 && (e->flags & MFI_ENCODE_DATA)) return mfi_codec_refuse(e, "a table with metatable");
-  if (meta == 2) return mfi_func_transfer(e, idx);
+  if (meta < 0)
+    return mfi_codec_need_heavy(e);
+  if (meta > 0 && (e->flags & MFI_ENCODE_DATA))
+    return mfi_codec_refuse(e, "a table with metatable");
+  if (meta == 2)
+    return mfi_func_transfer(e, idx);
   frame *f = mfi_codec_push(e, FRAME_TABLE, PHASE_ITEMS, idx);
   f->has_meta = meta == 1;
   f->n = count_items(e, idx);
@@ -269,16 +286,20 @@ static void put_integers(encoder *e, const peek_value *v, size_t n, uint64_t bit
   e->at += n * width;
   switch (width) {
   case 1:
-    for (size_t i = 0; i < n; i++) p[i] = (uint8_t)v[i].as.integer;
+    for (size_t i = 0; i < n; i++)
+      p[i] = (uint8_t)v[i].as.integer;
     break;
   case 2:
-    for (size_t i = 0; i < n; i++) memcpy(p + 2 * i, &v[i].as.integer, 2);
+    for (size_t i = 0; i < n; i++)
+      memcpy(p + 2 * i, &v[i].as.integer, 2);
     break;
   case 4:
-    for (size_t i = 0; i < n; i++) memcpy(p + 4 * i, &v[i].as.integer, 4);
+    for (size_t i = 0; i < n; i++)
+      memcpy(p + 4 * i, &v[i].as.integer, 4);
     break;
   default:
-    for (size_t i = 0; i < n; i++) memcpy(p + 8 * i, &v[i].as.integer, 8);
+    for (size_t i = 0; i < n; i++)
+      memcpy(p + 8 * i, &v[i].as.integer, 8);
   }
 }
 
@@ -287,7 +308,8 @@ static void put_floats(encoder *e, const peek_value *v, size_t n) {
   encoder_varint(e, n);
   uint8_t *p = encoder_room(e, n * 8);
   e->at += n * 8;
-  for (size_t i = 0; i < n; i++) memcpy(p + 8 * i, &v[i].as.number, 8);
+  for (size_t i = 0; i < n; i++)
+    memcpy(p + 8 * i, &v[i].as.number, 8);
 }
 
 // Writes the numbers that the table's array part has from item f->i on. 1 where there were some.
@@ -296,22 +318,27 @@ static int put_numbers(encoder *e, frame *f) {
   uint64_t size = peek_array_size(t), bits = 0;
   size_t end = f->n < size ? f->n : (size_t)size, i = f->i;
   const peek_value *v = t->array;
-  if (i >= end) return 0;
+  if (i >= end)
+    return 0;
   if (v[i].tag == PEEK_INTEGER) {
     for (; i < end && v[i].tag == PEEK_INTEGER; i++)
       bits |= (uint64_t)(v[i].as.integer ^ (v[i].as.integer >> 63));
     if (i - f->i >= RUN_MIN)
       put_integers(e, v + f->i, i - f->i, bits);
     else
-      for (size_t k = f->i; k < i; k++) put_integer(e, v[k].as.integer);
+      for (size_t k = f->i; k < i; k++)
+        put_integer(e, v[k].as.integer);
   } else if (v[i].tag == PEEK_FLOAT) {
-    while (i < end && v[i].tag == PEEK_FLOAT) i++;
+    while (i < end && v[i].tag == PEEK_FLOAT)
+      i++;
     if (i - f->i >= RUN_MIN)
       put_floats(e, v + f->i, i - f->i);
     else
-      for (size_t k = f->i; k < i; k++) put_float(e, v[k].as.number);
+      for (size_t k = f->i; k < i; k++)
+        put_float(e, v[k].as.number);
   }
-  if (i == f->i) return 0;
+  if (i == f->i)
+    return 0;
   f->i = i;
   return 1;
 }
@@ -322,10 +349,12 @@ static step step_items(encoder *e, frame *f) {
   const int top = f->top;
   lua_settop(L, top);
   while (f->i < f->n) {
-    if (e->codec->peek && put_numbers(e, f)) continue;
+    if (e->codec->peek && put_numbers(e, f))
+      continue;
     lua_rawgeti(L, f->slot, (lua_Integer)++f->i);
     step s = mfi_codec_value(e, top + 1);
-    if (s != STEP_DONE) return s;
+    if (s != STEP_DONE)
+      return s;
     lua_settop(L, top);
   }
   f->phase = PHASE_PAIRS;
@@ -337,7 +366,8 @@ static step step_items(encoder *e, frame *f) {
 }
 
 static int is_item(const encoder *e, const frame *f, int idx) {
-  if (e->codec->peek || f->n == 0 || !lua_isinteger(e->L, idx)) return 0;
+  if (e->codec->peek || f->n == 0 || !lua_isinteger(e->L, idx))
+    return 0;
   return (lua_Unsigned)lua_tointeger(e->L, idx) - 1 < f->n;
 }
 
@@ -347,7 +377,8 @@ static step step_pair_value(encoder *e, frame *f) {
   f->phase = PHASE_PAIRS;
   lua_settop(e->L, top + 2);
   step s = mfi_codec_value(e, top + 2);
-  if (s == STEP_DONE) lua_settop(e->L, top + 1);
+  if (s == STEP_DONE)
+    lua_settop(e->L, top + 1);
   return s;
 }
 
@@ -355,8 +386,10 @@ static step step_pairs(encoder *e, frame *f) {
   lua_State *L = e->L;
   const int top = f->top;
   step s = STEP_DONE;
-  if (f->phase == PHASE_KEY) s = step_pair_value(e, f);
-  if (s != STEP_DONE) return s;
+  if (f->phase == PHASE_KEY)
+    s = step_pair_value(e, f);
+  if (s != STEP_DONE)
+    return s;
   lua_settop(L, top + 1);
   while (lua_next(L, f->slot)) {
     if (is_item(e, f, top + 1)) {
@@ -366,8 +399,10 @@ static step step_pairs(encoder *e, frame *f) {
     f->pairs++;
     f->phase = PHASE_KEY;
     s = mfi_codec_value(e, top + 1);
-    if (s == STEP_DONE) s = step_pair_value(e, f);
-    if (s != STEP_DONE) return s;
+    if (s == STEP_DONE)
+      s = step_pair_value(e, f);
+    if (s != STEP_DONE)
+      return s;
   }
   e->bytes[f->at] = format_pairs(f->pairs);
   encoder_byte(e, TAG_END);
@@ -378,18 +413,21 @@ static step step_pairs(encoder *e, frame *f) {
 static step step_table(encoder *e, frame *f) {
   if (f->phase == PHASE_ITEMS) {
     step s = step_items(e, f);
-    if (s != STEP_DONE) return s;
+    if (s != STEP_DONE)
+      return s;
   }
   if (f->phase != PHASE_META) {
     step s = step_pairs(e, f);
-    if (s != STEP_DONE) return s;
+    if (s != STEP_DONE)
+      return s;
   }
   lua_settop(e->L, f->top);
   if (f->has_meta) {
     f->has_meta = 0;
     lua_getmetatable(e->L, f->slot);
     step s = mfi_codec_value(e, f->top + 1);
-    if (s != STEP_DONE) return s;
+    if (s != STEP_DONE)
+      return s;
     lua_settop(e->L, f->top);
   }
   mfi_codec_pop(e);
@@ -400,15 +438,19 @@ static step step_table(encoder *e, frame *f) {
 
 static step put_function(encoder *e, int idx) {
   const void *pointer = lua_topointer(e->L, idx);
-  if (e->flags & MFI_ENCODE_DATA) return mfi_codec_refuse(e, "a function");
+  if (e->flags & MFI_ENCODE_DATA)
+    return mfi_codec_refuse(e, "a function");
   const name_entry *name = names_find(&e->codec->names, pointer, LUA_TFUNCTION);
   if (name != NULL) {
     put_name(e, name);
     return STEP_DONE;
   }
-  if (!e->heavy) return mfi_codec_need_heavy(e);
-  if (lua_iscfunction(e->L, idx)) return mfi_codec_refuse(e, "a C function");
-  if (mfi_codec_again(e, pointer)) return STEP_DONE;
+  if (!e->heavy)
+    return mfi_codec_need_heavy(e);
+  if (lua_iscfunction(e->L, idx))
+    return mfi_codec_refuse(e, "a C function");
+  if (mfi_codec_again(e, pointer))
+    return STEP_DONE;
   if (!lua_checkstack(e->L, 2 * STACK_PER_FRAME))
     return mfi_codec_refuse(e, "functions nested so deeply");
   return mfi_func_open(e, idx);
@@ -425,7 +467,8 @@ static step put_light(encoder *e, int idx) {
     put_name(e, name);
     return STEP_DONE;
   }
-  if (!e->heavy) return mfi_codec_need_heavy(e);
+  if (!e->heavy)
+    return mfi_codec_need_heavy(e);
   if (e->codec->hooks.process == 0 || (e->flags & MFI_ENCODE_PORTABLE))
     return mfi_codec_refuse(e, "a light userdata");
   uint64_t words[2] = {e->codec->hooks.process, (uint64_t)(uintptr_t)pointer};
@@ -436,7 +479,8 @@ static step put_light(encoder *e, int idx) {
 }
 
 static step put_object(encoder *e, int idx, uint64_t handle) {
-  if (mfi_codec_again(e, lua_topointer(e->L, idx))) return STEP_DONE;
+  if (mfi_codec_again(e, lua_topointer(e->L, idx)))
+    return STEP_DONE;
   mfi_codec_reserve(e->L, &e->refs, &e->refs_room, e->nrefs + 1, sizeof *e->refs);
   encoder_byte(e, TAG_OBJECT);
   encoder_varint(e, e->nrefs - e->refs_before);
@@ -447,8 +491,10 @@ static step put_object(encoder *e, int idx, uint64_t handle) {
 // What a userdata that cannot be sent is called. [-0, +0, m]
 static step refuse_userdata(encoder *e, int idx) {
   lua_State *L = e->L;
-  if (luaL_testudata(L, idx, LUA_FILEHANDLE) != NULL) return mfi_codec_refuse(e, "a file");
-  if (luaL_getmetafield(L, idx, "__name") != LUA_TSTRING) return mfi_codec_refuse(e, "a userdata");
+  if (luaL_testudata(L, idx, LUA_FILEHANDLE) != NULL)
+    return mfi_codec_refuse(e, "a file");
+  if (luaL_getmetafield(L, idx, "__name") != LUA_TSTRING)
+    return mfi_codec_refuse(e, "a userdata");
   return mfi_codec_refuse(e, "a userdata (%s)", lua_tostring(L, -1));
 }
 
@@ -456,10 +502,13 @@ static step put_userdata(encoder *e, int idx) {
   lua_State *L = e->L;
   uint64_t handle;
   const mfi_codec_hooks *h = &e->codec->hooks;
-  if (h->handle_of != NULL && h->handle_of(L, idx, &handle)) return put_object(e, idx, handle);
-  if (!e->heavy) return mfi_codec_need_heavy(e);
+  if (h->handle_of != NULL && h->handle_of(L, idx, &handle))
+    return put_object(e, idx, handle);
+  if (!e->heavy)
+    return mfi_codec_need_heavy(e);
   luaL_checkstack(L, 2 * STACK_PER_FRAME, NULL);
-  if (!lua_getmetatable(L, idx)) return refuse_userdata(e, idx);
+  if (!lua_getmetatable(L, idx))
+    return refuse_userdata(e, idx);
   lua_pushliteral(L, "__transfer");
   if (lua_rawget(L, -2) == LUA_TNIL) {
     lua_pop(L, 2);
@@ -511,7 +560,8 @@ step mfi_codec_value(encoder *e, int idx) {
 
 // Takes back what the innermost weak global has written. 0: there is none, the failure stands.
 static int undo(encoder *e) {
-  if (e->nsaves == 0 || e->wants_heavy) return 0;
+  if (e->nsaves == 0 || e->wants_heavy)
+    return 0;
   const savepoint *to = &e->saves[--e->nsaves];
   e->at = to->at;
   e->npieces = to->npieces;
@@ -532,7 +582,8 @@ static step run_frames(encoder *e) {
   while (e->nframes > 0) {
     frame *f = &e->frames[e->nframes - 1];
     step s = f->kind == FRAME_TABLE ? step_table(e, f) : mfi_func_step(e, f);
-    if (s == STEP_FAILED && !undo(e)) return STEP_FAILED;
+    if (s == STEP_FAILED && !undo(e))
+      return STEP_FAILED;
   }
   return STEP_DONE;
 }
@@ -555,7 +606,8 @@ void mfi_codec_run(encoder *e, int first, int n) {
   run_begin(e, first);
   const size_t start = e->at;
   encoder_byte(e, 0);
-  if (!lua_checkstack(L, 2 * STACK_PER_FRAME)) luaL_error(L, "stack overflow");
+  if (!lua_checkstack(L, 2 * STACK_PER_FRAME))
+    luaL_error(L, "stack overflow");
   const int base = lua_gettop(L);
   if (e->heavy) {
     lua_newtable(L);
@@ -566,13 +618,16 @@ void mfi_codec_run(encoder *e, int first, int n) {
   if (e->flags & MFI_ENCODE_ADDITIONS)
     s = e->heavy ? mfi_func_additions(e) : mfi_codec_need_heavy(e);
   for (int i = 0; s != STEP_FAILED; i++) {
-    if (s == STEP_OPENED) s = run_frames(e);
-    if (s == STEP_FAILED || i == n) break;
+    if (s == STEP_OPENED)
+      s = run_frames(e);
+    if (s == STEP_FAILED || i == n)
+      break;
     lua_settop(L, top);
     e->root = (size_t)i;
     s = mfi_codec_value(e, first + i);
   }
-  if (s == STEP_FAILED && !e->wants_heavy) mfi_codec_fail(e);
+  if (s == STEP_FAILED && !e->wants_heavy)
+    mfi_codec_fail(e);
   lua_settop(L, base);
   e->bytes[start] = (uint8_t)e->message_flags;
 }

@@ -7,14 +7,14 @@
 #ifndef MFI_SCRIPT_DECODER_H
 #define MFI_SCRIPT_DECODER_H
 
-#include <stdint.h>
-
 #include "script/codec.h"
 #include "script/format.h"
 
 #include <lua.h>
 
-enum slot { // offsets from decoder.base; nil until they are needed
+#include <stdint.h>
+
+enum slot {         // offsets from decoder.base; nil until they are needed
   SLOT_OBJECTS = 1, // [number + 1] = table, function ...; only where MFI_MESSAGE_REFS is set
   SLOT_FRAMES,      // userdata: the frames, when there are many
   SLOT_METAS,       // {table, metatable, table, metatable ...}: set when all is there
@@ -24,7 +24,7 @@ enum slot { // offsets from decoder.base; nil until they are needed
   SLOTS = SLOT_UPVALUES
 };
 
-enum { // dframe.state
+enum {   // dframe.state
   ITEMS, // of a table
   PAIR_KEY,
   PAIR_VALUE,
@@ -37,8 +37,8 @@ enum { // dframe.state
 
 typedef struct dframe {
   uint8_t state, has_meta;
-  int slot;      // stack index of the table or function, of the first argument
-  uint64_t n, i; // items, upvalues, arguments; how many of them are there
+  int slot;        // stack index of the table or function, of the first argument
+  uint64_t n, i;   // items, upvalues, arguments; how many of them are there
   uint32_t number; // as an object
 } dframe;
 
@@ -75,9 +75,9 @@ uint32_t mfi_decode_number(decoder *d);
 void mfi_decode_settle(decoder *d);
 
 // func_decode.c
-void mfi_func_read(decoder *d);                // TAG_FUNCTION was read: pushes it, opens its frame
-int mfi_func_advance(decoder *d, dframe *f);   // 1: the frame is done, its value at the top
-void mfi_func_give(decoder *d, dframe *f);     // a child's value is at the top
+void mfi_func_read(decoder *d);              // TAG_FUNCTION was read: pushes it, opens its frame
+int mfi_func_advance(decoder *d, dframe *f); // 1: the frame is done, its value at the top
+void mfi_func_give(decoder *d, dframe *f);   // a child's value is at the top
 // A global or addition to be set at the end: reads its names, pushed as library or false, and name;
 // with the value above these three are noted.
 void mfi_func_read_side(decoder *d);

@@ -22,9 +22,11 @@ typedef struct path {
 } path;
 
 static int is_identifier(const char *s, size_t size) {
-  if (size == 0 || size > 60 || isdigit((unsigned char)*s)) return 0;
+  if (size == 0 || size > 60 || isdigit((unsigned char)*s))
+    return 0;
   for (size_t i = 0; i < size; i++)
-    if (!isalnum((unsigned char)s[i]) && s[i] != '_') return 0;
+    if (!isalnum((unsigned char)s[i]) && s[i] != '_')
+      return 0;
   return 1;
 }
 
@@ -105,7 +107,8 @@ static void push_path(encoder *e) {
   add_root(e, &p);
   for (size_t i = 0; i < e->nframes; i++) {
     if (i >= SHOWN_FIRST && i + SHOWN_LAST < e->nframes) {
-      if (i == SHOWN_FIRST) luaL_addstring(&p.text, " ... ");
+      if (i == SHOWN_FIRST)
+        luaL_addstring(&p.text, " ... ");
       continue;
     }
     add_part(e, &p, &e->frames[i]);
@@ -116,7 +119,8 @@ static void push_path(encoder *e) {
 
 _Noreturn void mfi_codec_fail(encoder *e) {
   lua_State *L = e->L;
-  if (!lua_checkstack(L, 24)) lua_settop(L, lua_gettop(L) - 24); // nothing there is looked at again
+  if (!lua_checkstack(L, 24))
+    lua_settop(L, lua_gettop(L) - 24); // nothing there is looked at again
   push_path(e);
   const char *text = lua_tostring(L, -1);
   mfi_error_push(L, "not_sendable", "cannot send %s (at %s)", e->why, text);

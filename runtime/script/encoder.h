@@ -13,14 +13,14 @@
 #ifndef MFI_SCRIPT_ENCODER_H
 #define MFI_SCRIPT_ENCODER_H
 
-#include <stdint.h>
-
 #include "script/codec.h"
 #include "script/format.h"
 #include "script/func_code.h"
 #include "script/names.h"
 
 #include <lua.h>
+
+#include <stdint.h>
 
 typedef enum step { STEP_DONE, STEP_OPENED, STEP_FAILED } step;
 
@@ -134,7 +134,8 @@ struct mfi_codec {
 void mfi_codec_grow(encoder *e, size_t n);
 
 static inline uint8_t *encoder_room(encoder *e, size_t n) {
-  if (e->room - e->at < n) mfi_codec_grow(e, n);
+  if (e->room - e->at < n)
+    mfi_codec_grow(e, n);
   return e->bytes + e->at;
 }
 
@@ -167,8 +168,8 @@ int64_t mfi_codec_seen(encoder *e, seen *s, const void *pointer);
 // 1 where the object was met before: its number is written. Else it gets the next number.
 int mfi_codec_again(encoder *e, const void *pointer);
 
-// Encodes the value at stack index idx (absolute). STEP_OPENED: a frame was pushed for it; the value
-// stays where it is until that frame is done. STEP_FAILED: e->why says what cannot be sent.
+// Encodes the value at stack index idx (absolute). STEP_OPENED: a frame was pushed for it; the
+// value stays where it is until that frame is done. STEP_FAILED: e->why says what cannot be sent.
 step mfi_codec_value(encoder *e, int idx);
 // A string's tag, length and bytes.
 void mfi_codec_string(encoder *e, int idx, const char *data, size_t size);

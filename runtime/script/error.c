@@ -9,13 +9,15 @@ static const char metatable_key = 0; // its address names the metatable in the r
 
 static int error_tostring(lua_State *L) { // [-0, +1, e]
   lua_settop(L, 1);
-  if (lua_istable(L, 1) && lua_getfield(L, 1, "message") == LUA_TSTRING) return 1;
+  if (lua_istable(L, 1) && lua_getfield(L, 1, "message") == LUA_TSTRING)
+    return 1;
   lua_pushliteral(L, "mf.Error");
   return 1;
 }
 
 void mfi_error_metatable(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key) == LUA_TTABLE) return;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key) == LUA_TTABLE)
+    return;
   lua_pop(L, 1);
   lua_createtable(L, 0, 4);
   lua_pushliteral(L, "mf.Error");
@@ -61,11 +63,13 @@ _Noreturn void mfi_error_raise(lua_State *L, const char *kind, const char *fmt, 
 
 int mfi_error_is(lua_State *L, int idx, const char *kind) {
   idx = lua_absindex(L, idx);
-  if (!lua_istable(L, idx) || !lua_getmetatable(L, idx)) return 0;
+  if (!lua_istable(L, idx) || !lua_getmetatable(L, idx))
+    return 0;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);
   int is = lua_rawequal(L, -1, -2);
   lua_pop(L, 2);
-  if (!is || kind == NULL) return is;
+  if (!is || kind == NULL)
+    return is;
   lua_pushliteral(L, "kind");
   lua_rawget(L, idx);
   lua_pushstring(L, kind);

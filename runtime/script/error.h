@@ -5,9 +5,9 @@
 #ifndef MFI_SCRIPT_ERROR_H
 #define MFI_SCRIPT_ERROR_H
 
-#include <stdarg.h>
-
 #include <lua.h>
+
+#include <stdarg.h>
 
 // Pushes the error {kind = kind, message = formatted}; fmt as in lua_pushfstring. [-0, +1, m]
 // Further fields (worker, pid, path, errno ...) are set by the caller on the table pushed.

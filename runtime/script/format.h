@@ -29,8 +29,8 @@ enum {
   TAG_NIL = 0,
   TAG_FALSE = 1,
   TAG_TRUE = 2,
-  TAG_FLOAT = 3,   // 8 bytes
-  TAG_INT8 = 4,    // 1, 2, 4, 8 bytes, signed
+  TAG_FLOAT = 3, // 8 bytes
+  TAG_INT8 = 4,  // 1, 2, 4, 8 bytes, signed
   TAG_INT16 = 5,
   TAG_INT32 = 6,
   TAG_INT64 = 7,
@@ -39,9 +39,9 @@ enum {
   TAG_STRING64 = 10,
   TAG_TABLE = 11,
   TAG_TABLE_META = 12,
-  TAG_REF = 13,    // number:varint
+  TAG_REF = 13, // number:varint
   TAG_END = 14,
-  TAG_RUN8 = 15,   // count:varint, integers of 1, 2, 4, 8 bytes; items of a table only
+  TAG_RUN8 = 15, // count:varint, integers of 1, 2, 4, 8 bytes; items of a table only
   TAG_RUN16 = 16,
   TAG_RUN32 = 17,
   TAG_RUN64 = 18,
@@ -56,7 +56,7 @@ enum {
   TAG_UPVALUE = 27,
   TAG_GLOBAL = 28,
   TAG_ADDITION = 29,
-  TAG_TRANSFER = 30,  // arguments:varint, function, arguments
+  TAG_TRANSFER = 30, // arguments:varint, function, arguments
 
   TAG_SHORT = 0x40, // .. 0x7f: a string of tag - 0x40 bytes, which follow
   TAG_SMALL = 0x80, // .. 0xff: the integer tag - 0x80 + FORMAT_SMALL_MIN
@@ -68,19 +68,22 @@ enum {
 #define FORMAT_VARINT_MAX 10 // bytes
 
 static inline uint8_t *format_varint(uint8_t *p, uint64_t n) {
-  for (; n >= 0x80; n >>= 7) *p++ = (uint8_t)(n | 0x80);
+  for (; n >= 0x80; n >>= 7)
+    *p++ = (uint8_t)(n | 0x80);
   *p++ = (uint8_t)n;
   return p;
 }
 
 // The hint for a number of pairs: exact below 128, else 128 + its power of two, rounded down.
 static inline uint8_t format_pairs(uint64_t n) {
-  if (n < 128) return (uint8_t)n;
+  if (n < 128)
+    return (uint8_t)n;
   return (uint8_t)(128 + 63 - __builtin_clzll(n));
 }
 
 static inline uint64_t format_unpairs(uint8_t hint) {
-  if (hint < 128) return hint;
+  if (hint < 128)
+    return hint;
   return hint - 128 > 40 ? (uint64_t)1 << 40 : (uint64_t)1 << (hint - 128);
 }
 

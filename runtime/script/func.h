@@ -4,11 +4,11 @@
 #ifndef MFI_SCRIPT_FUNC_H
 #define MFI_SCRIPT_FUNC_H
 
-#include <stddef.h>
+#include "script/codec.h"
 
 #include <lua.h>
 
-#include "script/codec.h"
+#include <stddef.h>
 
 // Pushes the function that "module:name" names (name may be dotted: "module:class.method"),
 // requiring the module where it is not loaded. Raises a string naming what is missing. [-0, +1, v]

@@ -71,14 +71,16 @@ static size_t take_size(reader *r) {
       return 0;
     }
     n = (n << 7) | (b & 0x7f);
-    if (b & 0x80) return n;
+    if (b & 0x80)
+      return n;
   }
 }
 
 // A count of things of at least `size` bytes each.
 static size_t take_count(reader *r, size_t size) {
   size_t n = take_size(r);
-  if (!r->failed && n > (size_t)(r->end - r->p) / size) r->failed = 1;
+  if (!r->failed && n > (size_t)(r->end - r->p) / size)
+    r->failed = 1;
   return r->failed ? 0 : n;
 }
 
@@ -89,12 +91,14 @@ static const uint8_t *take_string(reader *r, size_t *size) {
 }
 
 static int reserve(void *array, size_t *room, size_t count, size_t size) {
-  if (count <= *room) return 1;
+  if (count <= *room)
+    return 1;
   size_t to = 2 * *room + 32;
   void *p;
   memcpy(&p, array, sizeof p);
   p = realloc(p, to * size);
-  if (p == NULL) return 0;
+  if (p == NULL)
+    return 0;
   memcpy(array, &p, sizeof p);
   *room = to;
   return 1;
@@ -129,7 +133,8 @@ static void read_constants(reader *r, size_t n, uint32_t *names) {
     case CONSTANT_SHORT:
     case CONSTANT_LONG:
       s = take_string(r, &size);
-      if (r->failed || s == NULL) break;
+      if (r->failed || s == NULL)
+        break;
       names[i] = (uint32_t)r->to->nnames;
       add_name(r, s, size);
       break;
@@ -141,14 +146,16 @@ static void read_constants(reader *r, size_t n, uint32_t *names) {
 
 static void read_upvalues(reader *r, proto *p, const proto *parent) {
   p->nupvalues = (int)take_count(r, 3);
-  if (p->nupvalues > MAX_UPVALUES) r->failed = 1;
+  if (p->nupvalues > MAX_UPVALUES)
+    r->failed = 1;
   if (parent == NULL) {
     r->to->upvalues_at = (size_t)(r->p - r->code);
     r->to->nupvalues = p->nupvalues;
   }
   for (int i = 0; i < p->nupvalues && !r->failed; i++) {
     const uint8_t *u = take(r, 3); // in the parent's stack?, index, kind
-    if (u == NULL) return;
+    if (u == NULL)
+      return;
     if (parent == NULL)
       p->map[i] = (uint8_t)i;
     else
@@ -178,16 +185,20 @@ static void read_instructions(reader *r, const proto *p, uint8_t *loads) {
     memcpy(&word, p->instructions + 4 * i, 4);
     unsigned op = word & 0x7f, a = (word >> 7) & 0xff, b = (word >> 16) & 0xff, c = word >> 24;
     unsigned upvalue = op == OP_SETTABUP ? a : b, constant = op == OP_SETTABUP ? b : c;
-    if (op != OP_GETUPVAL && op != OP_GETTABUP && op != OP_SETTABUP) continue;
-    if (upvalue >= (unsigned)p->nupvalues || p->map[upvalue] == NO_UPVALUE) continue;
+    if (op != OP_GETUPVAL && op != OP_GETTABUP && op != OP_SETTABUP)
+      continue;
+    if (upvalue >= (unsigned)p->nupvalues || p->map[upvalue] == NO_UPVALUE)
+      continue;
     int outer = p->map[upvalue];
     if (op == OP_GETUPVAL) {
       loads[outer] = 1;
       continue;
     }
-    if (constant >= p->nconstants || p->constants[constant] == NO_NAME) continue;
+    if (constant >= p->nconstants || p->constants[constant] == NO_NAME)
+      continue;
     add_use(r, outer, p->constants[constant]);
-    if (!r->failed && is_underscore_g(r, p->constants[constant])) loads[outer] = 1;
+    if (!r->failed && is_underscore_g(r, p->constants[constant]))
+      loads[outer] = 1;
   }
 }
 
@@ -203,20 +214,24 @@ static void read_debug(reader *r) {
     take_size(r);
     take_size(r);
   }
-  for (size_t n = take_count(r, 1); n > 0 && !r->failed; n--) take_string(r, &unused);
+  for (size_t n = take_count(r, 1); n > 0 && !r->failed; n--)
+    take_string(r, &unused);
 }
 
 static void read_proto(reader *r, const proto *parent, int depth);
 
 static void read_inner(reader *r, const proto *p, int depth) {
-  if (depth >= MAX_NESTING) r->failed = 1;
-  for (size_t n = take_count(r, 1); n > 0 && !r->failed; n--) read_proto(r, p, depth + 1);
+  if (depth >= MAX_NESTING)
+    r->failed = 1;
+  for (size_t n = take_count(r, 1); n > 0 && !r->failed; n--)
+    read_proto(r, p, depth + 1);
 }
 
 static void add_loads(reader *r, const uint8_t *loads, int n, size_t from) {
   code_scan *to = r->to;
   for (int u = 0; u < n; u++) {
-    if (!loads[u]) continue;
+    if (!loads[u])
+      continue;
     if (!reserve(&to->loads, &to->loads_room, to->nloads + 1, sizeof *to->loads)) {
       r->failed = 1;
       return;
@@ -245,10 +260,12 @@ static void read_proto(reader *r, const proto *parent, int depth) {
   }
   read_constants(r, p.nconstants, p.constants);
   read_upvalues(r, &p, parent);
-  if (!r->failed) read_instructions(r, &p, loads);
+  if (!r->failed)
+    read_instructions(r, &p, loads);
   free(p.constants);
   read_inner(r, &p, depth);
-  if (!r->failed) add_loads(r, loads, r->to->nupvalues, from);
+  if (!r->failed)
+    add_loads(r, loads, r->to->nupvalues, from);
   read_debug(r);
 }
 
@@ -264,7 +281,8 @@ static int header_is_known(const uint8_t *code) {
 
 int mfi_code_scan(const uint8_t *code, size_t size, code_scan *to) {
   to->nnames = to->nuses = to->nloads = 0;
-  if (size < HEADER_BYTES + 1 || size > INT_MAX || !header_is_known(code)) return 0;
+  if (size < HEADER_BYTES + 1 || size > INT_MAX || !header_is_known(code))
+    return 0;
   reader r = {.code = code, .p = code + HEADER_BYTES + 1, .end = code + size, .to = to};
   read_proto(&r, NULL, 0);
   return !r.failed && r.p == r.end && to->nupvalues == code[HEADER_BYTES];

@@ -7,10 +7,10 @@
 #ifndef MFI_SCRIPT_FUNC_CODE_H
 #define MFI_SCRIPT_FUNC_CODE_H
 
+#include <lua.h>
+
 #include <stddef.h>
 #include <stdint.h>
-
-#include <lua.h>
 
 struct mfi_codec;
 struct code_cache;

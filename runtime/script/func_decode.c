@@ -17,7 +17,8 @@ static _Noreturn void damaged(decoder *d) {
 // Pushes the factory of the code that follows.
 static void read_code(decoder *d) {
   uint64_t known = mfi_decode_varint(d);
-  if (known > d->ncodes) damaged(d);
+  if (known > d->ncodes)
+    damaged(d);
   int codes = mfi_decode_slot(d, SLOT_CODES);
   if (known > 0) {
     lua_rawgeti(d->L, codes, (lua_Integer)known);
@@ -37,13 +38,15 @@ void mfi_func_read(decoder *d) {
   if (!(d->flags & MFI_DECODE_FUNCTIONS))
     mfi_decode_bad(d, "cannot decode: the message holds functions (pass {functions=true} for those "
                       "of your own)");
-  if (!lua_checkstack(L, 20)) mfi_decode_bad(d, "cannot decode: nested too deeply");
+  if (!lua_checkstack(L, 20))
+    mfi_decode_bad(d, "cannot decode: nested too deeply");
   read_code(d);
   lua_call(L, 0, 1);
   uint8_t n = mfi_decode_byte(d);
   lua_pushvalue(L, -1);
   lua_getinfo(L, ">u", &ar);
-  if (ar.nups != n) damaged(d);
+  if (ar.nups != n)
+    damaged(d);
   dframe *f = mfi_decode_push(d, UPVALUES, lua_gettop(L));
   f->n = n;
   f->number = mfi_decode_number(d);
@@ -64,7 +67,8 @@ static void note_upvalue(decoder *d, const dframe *f, lua_Integer i) {
 static void join_upvalue(decoder *d, const dframe *f, int i) {
   lua_State *L = d->L;
   uint64_t number = mfi_decode_varint(d);
-  if (number >= d->nupvalues) damaged(d);
+  if (number >= d->nupvalues)
+    damaged(d);
   lua_rawgeti(L, d->base + SLOT_UPVALUES, 2 * (lua_Integer)number + 1);
   lua_rawgeti(L, d->base + SLOT_UPVALUES, 2 * (lua_Integer)number + 2);
   int other = (int)lua_tointeger(L, -1);
@@ -79,23 +83,27 @@ void mfi_func_read_side(decoder *d) {
   lua_State *L = d->L;
   size_t size;
   const char *s = NULL;
-  if (!(d->flags & MFI_DECODE_FUNCTIONS)) damaged(d);
+  if (!(d->flags & MFI_DECODE_FUNCTIONS))
+    damaged(d);
   if (mfi_decode_byte(d) == TAG_ADDITION) {
     s = mfi_decode_string(d, &size);
-    if (s == NULL) damaged(d);
+    if (s == NULL)
+      damaged(d);
     lua_pushlstring(L, s, size);
   } else {
     lua_pushboolean(L, 0);
   }
   s = mfi_decode_string(d, &size);
-  if (s == NULL) damaged(d);
+  if (s == NULL)
+    damaged(d);
   lua_pushlstring(L, s, size);
 }
 
 void mfi_func_keep_side(decoder *d) {
   int list = mfi_decode_slot(d, SLOT_GLOBALS);
   lua_Integer at = 3 * (lua_Integer)d->nglobals++;
-  for (int i = 3; i >= 1; i--) lua_rawseti(d->L, list, at + i);
+  for (int i = 3; i >= 1; i--)
+    lua_rawseti(d->L, list, at + i);
 }
 
 // Pushes the table that library at idx names (false: _G); nil where there is none.
@@ -117,12 +125,15 @@ void mfi_func_set_globals(decoder *d) {
   lua_State *L = d->L;
   int top = lua_gettop(L), list = d->base + SLOT_GLOBALS;
   for (uint32_t i = 0; i < d->nglobals; i++, lua_settop(L, top)) {
-    for (int k = 1; k <= 3; k++) lua_rawgeti(L, list, 3 * (lua_Integer)i + k);
+    for (int k = 1; k <= 3; k++)
+      lua_rawgeti(L, list, 3 * (lua_Integer)i + k);
     push_target(L, top + 1);
-    if (!lua_istable(L, -1)) continue;
+    if (!lua_istable(L, -1))
+      continue;
     if (!(d->flags & MFI_DECODE_GLOBALS)) {
       lua_pushvalue(L, top + 2);
-      if (lua_rawget(L, -2) != LUA_TNIL) continue;
+      if (lua_rawget(L, -2) != LUA_TNIL)
+        continue;
       lua_pop(L, 1);
     }
     lua_pushvalue(L, top + 2);
@@ -143,7 +154,8 @@ static int advance_upvalues(decoder *d, dframe *f) {
       continue;
     }
     note_upvalue(d, f, (lua_Integer)f->i);
-    if (mfi_decode_value(d)) return 0;
+    if (mfi_decode_value(d))
+      return 0;
     mfi_func_give(d, f);
   }
   f->state = SIDES;
@@ -157,10 +169,12 @@ static int advance_sides(decoder *d, dframe *f) {
       d->p++;
       return 1;
     }
-    if (tag != TAG_GLOBAL && tag != TAG_ADDITION) damaged(d);
+    if (tag != TAG_GLOBAL && tag != TAG_ADDITION)
+      damaged(d);
     mfi_func_read_side(d);
     f->state = SIDE_VALUE;
-    if (mfi_decode_value(d)) return 0;
+    if (mfi_decode_value(d))
+      return 0;
     mfi_func_give(d, f);
   }
 }
@@ -169,11 +183,13 @@ static int advance_sides(decoder *d, dframe *f) {
 static void rebuild(decoder *d, dframe *f) {
   lua_State *L = d->L;
   int n = lua_gettop(L) - f->slot;
-  if (!lua_isfunction(L, f->slot)) damaged(d);
+  if (!lua_isfunction(L, f->slot))
+    damaged(d);
   uint32_t number = f->number;
   mfi_decode_settle(d);
   lua_call(L, n, 1);
-  if (!d->has_objects) return;
+  if (!d->has_objects)
+    return;
   lua_pushvalue(L, -1);
   lua_rawseti(L, d->base + SLOT_OBJECTS, (lua_Integer)number + 1);
 }
@@ -181,16 +197,20 @@ static void rebuild(decoder *d, dframe *f) {
 static int advance_arguments(decoder *d, dframe *f) {
   while (f->i < f->n) {
     f->i++;
-    if (!lua_checkstack(d->L, 20)) mfi_decode_bad(d, "cannot decode: too many values");
-    if (mfi_decode_value(d)) return 0;
+    if (!lua_checkstack(d->L, 20))
+      mfi_decode_bad(d, "cannot decode: too many values");
+    if (mfi_decode_value(d))
+      return 0;
   }
   rebuild(d, f);
   return 1;
 }
 
 int mfi_func_advance(decoder *d, dframe *f) {
-  if (f->state == ARGUMENTS) return advance_arguments(d, f);
-  if (f->state == UPVALUES && !advance_upvalues(d, f)) return 0;
+  if (f->state == ARGUMENTS)
+    return advance_arguments(d, f);
+  if (f->state == UPVALUES && !advance_upvalues(d, f))
+    return 0;
   return advance_sides(d, f);
 }
 
@@ -223,10 +243,13 @@ void mfi_func_resolve_name(lua_State *L, const char *text, size_t size) {
   for (const char *p = colon; p != end;) {
     const char *name = p + 1;
     p = memchr(name, '.', (size_t)(end - name));
-    if (p == NULL) p = end;
+    if (p == NULL)
+      p = end;
     lua_pushlstring(L, name, (size_t)(p - name));
-    if (!lua_istable(L, -2)) lua_pushnil(L);
-    else lua_gettable(L, -2);
+    if (!lua_istable(L, -2))
+      lua_pushnil(L);
+    else
+      lua_gettable(L, -2);
     lua_remove(L, -2);
   }
   if (!lua_isfunction(L, -1)) {

@@ -37,7 +37,8 @@ static int write_dump(lua_State *L, const void *p, size_t n, void *ud) {
   if (e->dump_room - e->dump_size < n) {
     size_t room = 2 * (e->dump_size + n) + 1024;
     uint8_t *to = realloc(e->dump, room);
-    if (to == NULL) return 1;
+    if (to == NULL)
+      return 1;
     e->dump = to;
     e->dump_room = room;
   }
@@ -51,7 +52,8 @@ static void mark_standard(code_scan *s, const uint8_t *code) {
     char name[24];
     code_name *n = &s->names[i];
     n->standard = 0;
-    if (n->size >= sizeof name) continue;
+    if (n->size >= sizeof name)
+      continue;
     memcpy(name, code + n->at, n->size);
     name[n->size] = '\0';
     n->standard = strlen(name) == n->size && mfi_names_is_standard(NULL, name);
@@ -64,9 +66,11 @@ static void push_new_info(encoder *e, int idx) {
   code_scan *s = &e->scan;
   e->dump_size = 0;
   lua_pushvalue(L, idx);
-  if (lua_dump(L, write_dump, e, 0) != 0) luaL_error(L, "not enough memory");
+  if (lua_dump(L, write_dump, e, 0) != 0)
+    luaL_error(L, "not enough memory");
   lua_pop(L, 1);
-  if (!mfi_code_scan(e->dump, e->dump_size, s)) s->nnames = s->nuses = s->nloads = 0;
+  if (!mfi_code_scan(e->dump, e->dump_size, s))
+    s->nnames = s->nuses = s->nloads = 0;
   mark_standard(s, e->dump);
   const size_t names_size = s->nnames * sizeof *s->names, loads_size = s->nloads * sizeof *s->loads;
   const size_t uses_size = s->nuses * sizeof *s->uses;
@@ -79,16 +83,20 @@ static void push_new_info(encoder *e, int idx) {
                    .nnames = (uint32_t)s->nnames,
                    .nuses = (uint32_t)s->nuses,
                    .nloads = (uint32_t)s->nloads};
-  if (names_size != 0) memcpy(names_of(i), s->names, names_size);
-  if (loads_size != 0) memcpy(loads_of(i), s->loads, loads_size);
-  if (uses_size != 0) memcpy(uses_of(i), s->uses, uses_size);
+  if (names_size != 0)
+    memcpy(names_of(i), s->names, names_size);
+  if (loads_size != 0)
+    memcpy(loads_of(i), s->loads, loads_size);
+  if (uses_size != 0)
+    memcpy(uses_of(i), s->uses, uses_size);
   lua_pushlstring(L, (const char *)e->dump, e->dump_size);
   lua_setiuservalue(L, -2, 1);
 }
 
 // Pushes {function = info}. [-0, +1, m]
 static void push_infos(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &infos_key) == LUA_TTABLE) return;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &infos_key) == LUA_TTABLE)
+    return;
   lua_pop(L, 1);
   lua_newtable(L);
   lua_createtable(L, 0, 1);
@@ -134,7 +142,8 @@ step mfi_func_open(encoder *e, int idx) {
     encoder_varint(e, size);
     encoder_put(e, &info->hash, sizeof info->hash);
     mfi_codec_bytes(e, lua_gettop(L), code, size);
-    if (e->flags & MFI_ENCODE_REPORT) mfi_captures_note(e, REPORT_CODE, "code", size);
+    if (e->flags & MFI_ENCODE_REPORT)
+      mfi_captures_note(e, REPORT_CODE, "code", size);
   }
   encoder_byte(e, (uint8_t)info->nupvalues);
   frame *f = mfi_codec_push(e, FRAME_FUNCTION, PHASE_UPVALUES, idx);
@@ -164,7 +173,8 @@ step mfi_func_transfer(encoder *e, int idx) {
 
 // Is upvalue u (from 0) of the function at idx the sender's _G?
 static int is_globals(encoder *e, int idx, int u) {
-  if (lua_getupvalue(e->L, idx, u + 1) == NULL) return 0;
+  if (lua_getupvalue(e->L, idx, u + 1) == NULL)
+    return 0;
   int is = lua_topointer(e->L, -1) == e->codec->names.globals;
   lua_pop(e->L, 1);
   return is;
@@ -176,7 +186,8 @@ static int is_sent(encoder *e) {
   lua_pushvalue(L, -1);
   int sent = lua_rawget(L, e->sent) != LUA_TNIL;
   lua_pop(L, 1);
-  if (sent) return 1;
+  if (sent)
+    return 1;
   e->nsent++;
   lua_pushvalue(L, -1);
   lua_rawseti(L, e->sent, e->nsent);
@@ -221,7 +232,8 @@ static void child_is_done(encoder *e, frame *f) {
     f->weak = 0;
     e->nsaves--;
   }
-  if (!(e->flags & MFI_ENCODE_REPORT)) return;
+  if (!(e->flags & MFI_ENCODE_REPORT))
+    return;
   uint64_t bytes = encoder_total(e) - f->mark;
   if (f->phase == PHASE_SIDES && lua_gettop(L) > f->top)
     mfi_captures_note(e, REPORT_GLOBAL, lua_tostring(L, f->top + 1), bytes);
@@ -236,32 +248,38 @@ static step put_side(encoder *e, frame *f, const char *library, const char *name
   const int top = f->top;
   lua_settop(e->L, top + 2);
   lua_pushvalue(e->L, top + 1);
-  if (weak) save(e);
+  if (weak)
+    save(e);
   if (is_sent(e)) {
-    if (weak) e->nsaves--;
+    if (weak)
+      e->nsaves--;
     return STEP_DONE;
   }
   lua_settop(e->L, top + 2);
   f->weak = (uint8_t)weak;
   f->mark = encoder_total(e);
   encoder_byte(e, library == NULL ? TAG_GLOBAL : TAG_ADDITION);
-  if (library != NULL) mfi_codec_string(e, 0, library, strlen(library));
+  if (library != NULL)
+    mfi_codec_string(e, 0, library, strlen(library));
   mfi_codec_string(e, top + 1, name, size);
   step s = mfi_codec_value(e, top + 2);
-  if (s == STEP_DONE) child_is_done(e, f);
+  if (s == STEP_DONE)
+    child_is_done(e, f);
   return s;
 }
 
 // A name of the code as a global.
 static step put_global(encoder *e, frame *f, const code_name *name, int weak) {
   lua_State *L = e->L;
-  if (name->standard) return STEP_DONE;
+  if (name->standard)
+    return STEP_DONE;
   const char *code = lua_tostring(L, f->top);
   lua_settop(L, f->top);
   const char *s = lua_pushlstring(L, code + name->at, name->size);
   lua_pushglobaltable(L);
   lua_pushvalue(L, -2);
-  if (lua_rawget(L, -2) == LUA_TNIL) return STEP_DONE;
+  if (lua_rawget(L, -2) == LUA_TNIL)
+    return STEP_DONE;
   lua_remove(L, -2);
   return put_side(e, f, NULL, s, name->size, weak);
 }
@@ -270,13 +288,16 @@ static step put_global(encoder *e, frame *f, const code_name *name, int weak) {
 static step put_addition(encoder *e, frame *f, const char *library, const char *name, size_t size) {
   lua_State *L = e->L;
   lua_settop(L, f->top);
-  if (size > 1000 || mfi_names_is_standard(library, name)) return STEP_DONE;
+  if (size > 1000 || mfi_names_is_standard(library, name))
+    return STEP_DONE;
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_pushstring(L, library);
   lua_rawget(L, -2);
-  if (!lua_istable(L, -1)) return STEP_DONE;
+  if (!lua_istable(L, -1))
+    return STEP_DONE;
   lua_pushlstring(L, name, size);
-  if (lua_rawget(L, -2) == LUA_TNIL) return STEP_DONE;
+  if (lua_rawget(L, -2) == LUA_TNIL)
+    return STEP_DONE;
   lua_replace(L, f->top + 2);
   lua_settop(L, f->top + 2);
   lua_pushfstring(L, "%s.%s", library, name);
@@ -288,7 +309,8 @@ static step put_additions_named(encoder *e, frame *f, const code_name *name, siz
   size_t n;
   const char *const *libraries = mfi_names_libraries(&n);
   char text[64]; // no addition has a longer name, or it is not found
-  if (name->size >= sizeof text) return STEP_DONE;
+  if (name->size >= sizeof text)
+    return STEP_DONE;
   memcpy(text, lua_tostring(e->L, f->top) + name->at, name->size);
   text[name->size] = '\0';
   return put_addition(e, f, libraries[library], text, name->size);
@@ -300,18 +322,23 @@ static step next_side(encoder *e, frame *f, code_info *info) {
   size_t nlibraries;
   mfi_names_libraries(&nlibraries);
   if (f->group == 0) {
-    if (f->i == info->nuses) goto next;
+    if (f->i == info->nuses)
+      goto next;
     const code_use *use = &uses_of(info)[f->i++];
-    if (!is_globals(e, f->slot, use->upvalue)) return STEP_DONE;
+    if (!is_globals(e, f->slot, use->upvalue))
+      return STEP_DONE;
     return put_global(e, f, &names_of(info)[use->name], 0);
   }
   if (f->group <= info->nloads) {
     const code_load *load = &loads_of(info)[f->group - 1];
-    if (f->i == 0 && !is_globals(e, f->slot, load->upvalue)) goto next;
-    if (f->i == load->to - load->from) goto next;
+    if (f->i == 0 && !is_globals(e, f->slot, load->upvalue))
+      goto next;
+    if (f->i == load->to - load->from)
+      goto next;
     return put_global(e, f, &names_of(info)[load->from + f->i++], 1);
   }
-  if (f->i == info->nnames * nlibraries) goto next;
+  if (f->i == info->nnames * nlibraries)
+    goto next;
   size_t i = f->i++;
   return put_additions_named(e, f, &names_of(info)[i / nlibraries], i % nlibraries);
 next:
@@ -337,7 +364,8 @@ static step step_upvalues(encoder *e, frame *f) {
     }
     lua_getupvalue(L, f->slot, (int)f->i);
     step s = mfi_codec_value(e, top + 1);
-    if (s != STEP_DONE) return s;
+    if (s != STEP_DONE)
+      return s;
     child_is_done(e, f);
   }
   f->phase = PHASE_SIDES;
@@ -350,13 +378,15 @@ static step step_function(encoder *e, frame *f) {
   child_is_done(e, f);
   if (f->phase == PHASE_UPVALUES) {
     step s = step_upvalues(e, f);
-    if (s != STEP_DONE) return s;
+    if (s != STEP_DONE)
+      return s;
   }
   code_info *info = lua_touserdata(e->L, f->top - 1);
   const size_t last = info->nloads + (e->codec->names.additions != 0);
   while (f->group <= last) {
     step s = next_side(e, f, info);
-    if (s != STEP_DONE) return s;
+    if (s != STEP_DONE)
+      return s;
   }
   encoder_byte(e, TAG_END);
   mfi_codec_pop(e);
@@ -367,7 +397,8 @@ static step step_transfer(encoder *e, frame *f) {
   lua_settop(e->L, f->top);
   while (f->i < f->n) {
     step s = mfi_codec_value(e, f->slot + (int)f->i++);
-    if (s != STEP_DONE) return s;
+    if (s != STEP_DONE)
+      return s;
   }
   mfi_codec_pop(e);
   return STEP_DONE;
@@ -385,7 +416,8 @@ static step step_additions(encoder *e, frame *f) {
     size_t size;
     const char *name = lua_tolstring(L, -1, &size);
     step s = put_addition(e, f, library, name, size);
-    if (s != STEP_DONE) return s;
+    if (s != STEP_DONE)
+      return s;
   }
   mfi_codec_pop(e);
   return STEP_DONE;
@@ -406,7 +438,8 @@ step mfi_func_additions(encoder *e) {
   lua_State *L = e->L;
   size_t n;
   const char *const *libraries = mfi_names_libraries(&n);
-  if (e->codec->names.additions == 0) return STEP_DONE;
+  if (e->codec->names.additions == 0)
+    return STEP_DONE;
   lua_newtable(L);
   int list = lua_gettop(L), length = 0;
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
@@ -414,8 +447,10 @@ step mfi_func_additions(encoder *e) {
     lua_pushstring(L, libraries[i]);
     if (lua_rawget(L, list + 1) == LUA_TTABLE) {
       for (lua_pushnil(L); lua_next(L, list + 2); lua_settop(L, list + 3)) {
-        if (lua_type(L, -2) != LUA_TSTRING) continue;
-        if (mfi_names_is_standard(libraries[i], lua_tostring(L, -2))) continue;
+        if (lua_type(L, -2) != LUA_TSTRING)
+          continue;
+        if (mfi_names_is_standard(libraries[i], lua_tostring(L, -2)))
+          continue;
         lua_pushstring(L, libraries[i]);
         lua_rawseti(L, list, ++length);
         lua_pushvalue(L, -2);
@@ -459,7 +494,8 @@ void mfi_func_part(encoder *e, const frame *f, char *buf, size_t size, char *suf
   snprintf(suffix, suffix_size, " of %s", function);
   if (f->phase == PHASE_UPVALUES) {
     const char *name = lua_getupvalue(L, f->slot, (int)f->i);
-    if (name != NULL) lua_pop(L, 1);
+    if (name != NULL)
+      lua_pop(L, 1);
     snprintf(buf, size, ", upvalue \"%.80s\"", name != NULL ? name : "?");
   } else {
     const char *name = lua_tostring(L, f->top + 1);

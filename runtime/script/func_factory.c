@@ -48,16 +48,17 @@ static size_t write_head(uint8_t *to, unsigned n) {
   uint8_t *p = to;
   uint32_t code[3];
   unsigned length = 0;
-  if (n > 0) code[length++] = instruction(OP_LOADNIL, 0, 0, n - 1);
+  if (n > 0)
+    code[length++] = instruction(OP_LOADNIL, 0, 0, n - 1);
   code[length++] = OP_CLOSURE | n << 7;
   code[length++] = instruction(OP_RETURN, n, 1, 2);
-  *p++ = 0;                                    // upvalues of the factory's closure
-  *p++ = 0x80;                                 // no source
-  *p++ = 0x80;                                 // lines
+  *p++ = 0;    // upvalues of the factory's closure
+  *p++ = 0x80; // no source
+  *p++ = 0x80; // lines
   *p++ = 0x80;
-  *p++ = 0;                                    // parameters
-  *p++ = 0;                                    // is no vararg
-  *p++ = (uint8_t)(n + 2);                     // registers
+  *p++ = 0;                // parameters
+  *p++ = 0;                // is no vararg
+  *p++ = (uint8_t)(n + 2); // registers
   *p++ = (uint8_t)(0x80 | length);
   memcpy(p, code, 4 * length);
   p += 4 * length;
@@ -92,9 +93,11 @@ static _Noreturn void cannot_load(lua_State *L) {
 static int load_again(lua_State *L) { // the slow factory: -> closure [-0, +1, v]
   size_t size;
   const char *code = lua_tolstring(L, lua_upvalueindex(1), &size);
-  if (luaL_loadbufferx(L, code, size, "=?", "b") != LUA_OK) cannot_load(L);
+  if (luaL_loadbufferx(L, code, size, "=?", "b") != LUA_OK)
+    cannot_load(L);
   lua_pushnil(L);
-  if (lua_setupvalue(L, -2, 1) == NULL) lua_pop(L, 1); // lua_load made it _G
+  if (lua_setupvalue(L, -2, 1) == NULL)
+    lua_pop(L, 1); // lua_load made it _G
   return 1;
 }
 
@@ -110,15 +113,18 @@ static void make_factory(lua_State *L, const uint8_t *code, size_t size) {
   }
   uint8_t *bytes = lua_newuserdatauv(L, size + 64, 0);
   size_t length = write_factory(bytes, code, size, &scan);
-  if (luaL_loadbufferx(L, (const char *)bytes, length, "=?", "b") != LUA_OK) cannot_load(L);
+  if (luaL_loadbufferx(L, (const char *)bytes, length, "=?", "b") != LUA_OK)
+    cannot_load(L);
   lua_remove(L, -2);
 }
 
 // ---- The cache
 
 void mfi_code_cache_destroy(struct code_cache *cache) {
-  if (cache == NULL) return;
-  for (size_t i = 0; i < cache->room; i++) free(cache->entries[i].code);
+  if (cache == NULL)
+    return;
+  for (size_t i = 0; i < cache->room; i++)
+    free(cache->entries[i].code);
   free(cache->entries);
   free(cache);
 }
@@ -127,21 +133,26 @@ static cached *find(const struct code_cache *cache, const uint8_t *code, size_t 
                     uint64_t hash) {
   for (uint64_t h = hash;; h++) {
     cached *e = &cache->entries[h & (cache->room - 1)];
-    if (e->code == NULL) return e;
-    if (e->hash == hash && e->size == size && memcmp(e->code, code, size) == 0) return e;
+    if (e->code == NULL)
+      return e;
+    if (e->hash == hash && e->size == size && memcmp(e->code, code, size) == 0)
+      return e;
   }
 }
 
 // Makes room for one more: 1, or 0 where there is no memory.
 static int grow(struct code_cache *cache) {
-  if (2 * (cache->count + 1) <= cache->room) return 1;
+  if (2 * (cache->count + 1) <= cache->room)
+    return 1;
   struct code_cache to = *cache;
   to.room = cache->room == 0 ? 16 : 2 * cache->room;
   to.entries = calloc(to.room, sizeof *to.entries);
-  if (to.entries == NULL) return 0;
+  if (to.entries == NULL)
+    return 0;
   for (size_t i = 0; i < cache->room; i++) {
     const cached *e = &cache->entries[i];
-    if (e->code != NULL) *find(&to, e->code, e->size, e->hash) = *e;
+    if (e->code != NULL)
+      *find(&to, e->code, e->size, e->hash) = *e;
   }
   free(cache->entries);
   *cache = to;
@@ -151,7 +162,8 @@ static int grow(struct code_cache *cache) {
 static void empty(lua_State *L, struct code_cache *cache) {
   for (size_t i = 0; i < cache->room; i++) {
     cached *e = &cache->entries[i];
-    if (e->code == NULL) continue;
+    if (e->code == NULL)
+      continue;
     luaL_unref(L, LUA_REGISTRYINDEX, e->ref);
     free(e->code);
     e->code = NULL;
@@ -162,8 +174,10 @@ static void empty(lua_State *L, struct code_cache *cache) {
 // Keeps the factory at the top. What cannot be kept is made again next time.
 static void keep(mfi_codec *c, lua_State *L, const uint8_t *code, size_t size, uint64_t hash) {
   struct code_cache *cache = c->cache;
-  if (size > CACHE_BYTES / 4) return;
-  if (cache->count == CACHE_ENTRIES || cache->bytes + size > CACHE_BYTES) empty(L, cache);
+  if (size > CACHE_BYTES / 4)
+    return;
+  if (cache->count == CACHE_ENTRIES || cache->bytes + size > CACHE_BYTES)
+    empty(L, cache);
   lua_pushvalue(L, -1);
   int ref = luaL_ref(L, LUA_REGISTRYINDEX);
   uint8_t *copy = grow(cache) ? malloc(size) : NULL;
@@ -181,7 +195,8 @@ static void keep(mfi_codec *c, lua_State *L, const uint8_t *code, size_t size, u
 
 void mfi_code_factory(mfi_codec *c, lua_State *L, const uint8_t *code, size_t size, uint64_t hash) {
   luaL_checkstack(L, 6, NULL);
-  if (c->cache == NULL) c->cache = calloc(1, sizeof *c->cache);
+  if (c->cache == NULL)
+    c->cache = calloc(1, sizeof *c->cache);
   if (c->cache != NULL && c->cache->room != 0) {
     const cached *e = find(c->cache, code, size, hash);
     if (e->code != NULL) {
@@ -190,5 +205,6 @@ void mfi_code_factory(mfi_codec *c, lua_State *L, const uint8_t *code, size_t si
     }
   }
   make_factory(L, code, size);
-  if (c->cache != NULL) keep(c, L, code, size, hash);
+  if (c->cache != NULL)
+    keep(c, L, code, size, hash);
 }

@@ -26,11 +26,14 @@ void mfi_names_fini(names *n) {
 static void grow_entries(lua_State *L, names *n) {
   uint32_t room = n->room == 0 ? 256 : 2 * n->room;
   name_entry *to = calloc(room, sizeof *to);
-  if (to == NULL) luaL_error(L, "not enough memory");
+  if (to == NULL)
+    luaL_error(L, "not enough memory");
   for (uint32_t i = 0; i < n->room; i++) {
-    if (n->entries[i].pointer == NULL) continue;
+    if (n->entries[i].pointer == NULL)
+      continue;
     uint32_t h = names_hash(n->entries[i].pointer);
-    while (to[h & (room - 1)].pointer != NULL) h++;
+    while (to[h & (room - 1)].pointer != NULL)
+      h++;
     to[h & (room - 1)] = n->entries[i];
   }
   free(n->entries);
@@ -42,7 +45,8 @@ static void put_bytes(lua_State *L, names *n, const void *data, size_t size) {
   if (n->bytes_room - n->used < size) {
     size_t room = 2 * (n->bytes_room + size) + 1024;
     uint8_t *to = realloc(n->bytes, room);
-    if (to == NULL) luaL_error(L, "not enough memory");
+    if (to == NULL)
+      luaL_error(L, "not enough memory");
     n->bytes = to;
     n->bytes_room = room;
   }
@@ -77,15 +81,16 @@ static void enter(lua_State *L, names *n, const void *key, int idx, size_t at) {
   lua_insert(L, -2);
   lua_rawsetp(L, -2, pointer);
   lua_pop(L, 1);
-  if (2 * (n->count + 1) > n->room) grow_entries(L, n);
+  if (2 * (n->count + 1) > n->room)
+    grow_entries(L, n);
   uint32_t h = names_hash(pointer);
-  while (n->entries[h & (n->room - 1)].pointer != NULL) h++;
-  n->entries[h & (n->room - 1)] =
-      (name_entry){.pointer = pointer,
-                   .at = (uint32_t)at,
-                   .size = (uint32_t)(n->used - at),
-                   .type = (uint8_t)type,
-                   .transfers = (uint8_t)transfers};
+  while (n->entries[h & (n->room - 1)].pointer != NULL)
+    h++;
+  n->entries[h & (n->room - 1)] = (name_entry){.pointer = pointer,
+                                               .at = (uint32_t)at,
+                                               .size = (uint32_t)(n->used - at),
+                                               .type = (uint8_t)type,
+                                               .transfers = (uint8_t)transfers};
   n->count++;
 }
 
@@ -133,10 +138,13 @@ static int is_preloaded(lua_State *L, const char *name) {
 }
 
 static int look_for_module(lua_State *L, const char *name) {
-  if (is_our_own(name) || is_preloaded(L, name)) return 1;
-  if (searchpath_finds(L, name, "path") || searchpath_finds(L, name, "cpath")) return 1;
+  if (is_our_own(name) || is_preloaded(L, name))
+    return 1;
+  if (searchpath_finds(L, name, "path") || searchpath_finds(L, name, "cpath"))
+    return 1;
   const char *dot = strchr(name, '.'); // the all-in-one loader: a.b in the library of a
-  if (dot == NULL) return 0;
+  if (dot == NULL)
+    return 0;
   lua_pushlstring(L, name, (size_t)(dot - name));
   int found = searchpath_finds(L, lua_tostring(L, -1), "cpath");
   lua_pop(L, 1);
@@ -158,7 +166,8 @@ static void push_findable(lua_State *L) {
     lua_rawgeti(L, -2, 2);
     int same = lua_rawequal(L, -2, -5) && lua_rawequal(L, -1, -4);
     lua_pop(L, 2);
-    if (same) goto done;
+    if (same)
+      goto done;
   }
   lua_pop(L, 1);
   lua_newtable(L);
@@ -202,8 +211,10 @@ static void enter_library(lua_State *L, names *n, int name) {
   int table = lua_gettop(L);
   const char *library = strcmp(lua_tostring(L, name), "_G") == 0 ? NULL : lua_tostring(L, name);
   for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !lua_iscfunction(L, -1)) continue;
-    if (!mfi_names_is_standard(library, lua_tostring(L, -2))) continue;
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_iscfunction(L, -1))
+      continue;
+    if (!mfi_names_is_standard(library, lua_tostring(L, -2)))
+      continue;
     enter_module(L, n, (int[]){name, table + 1}, 1);
   }
 }
@@ -212,8 +223,10 @@ static void enter_library(lua_State *L, names *n, int name) {
 static void enter_libraries(lua_State *L, names *n) {
   int table = lua_gettop(L);
   for (lua_pushnil(L); lua_next(L, table); lua_settop(L, table + 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
-    if (mfi_names_is_library(lua_tostring(L, -2))) enter_library(L, n, table + 1);
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1))
+      continue;
+    if (mfi_names_is_library(lua_tostring(L, -2)))
+      enter_library(L, n, table + 1);
   }
 }
 
@@ -223,7 +236,8 @@ static void enter_fields(lua_State *L, names *n, int *path, int depth, int level
   int table = lua_gettop(L);
   path[depth] = table + 1;
   for (lua_pushnil(L); lua_next(L, table); lua_settop(L, table + 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !has_a_name(L, -1)) continue;
+    if (lua_type(L, -2) != LUA_TSTRING || !has_a_name(L, -1))
+      continue;
     if (depth == level)
       enter_module(L, n, path, depth);
     else if (lua_istable(L, -1) && lua_topointer(L, -1) != n->globals)
@@ -237,10 +251,13 @@ static void enter_modules(lua_State *L, names *n, int level) {
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   int loaded = lua_gettop(L), path[3] = {loaded + 1};
   for (lua_pushnil(L); lua_next(L, loaded); lua_settop(L, loaded + 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !has_a_name(L, -1)) continue;
+    if (lua_type(L, -2) != LUA_TSTRING || !has_a_name(L, -1))
+      continue;
     int is_library = mfi_names_is_library(lua_tostring(L, -2));
-    if (lua_topointer(L, -1) == n->globals || (is_library && level > 0)) continue;
-    if (!is_library && !is_findable(L, loaded + 1)) continue;
+    if (lua_topointer(L, -1) == n->globals || (is_library && level > 0))
+      continue;
+    if (!is_library && !is_findable(L, loaded + 1))
+      continue;
     if (level == 0)
       enter_module(L, n, path, 0);
     else if (lua_istable(L, -1))
@@ -269,16 +286,19 @@ void mfi_names_build(mfi_codec *c, lua_State *L) {
   int top = lua_gettop(L);
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
-  if (n->entries != NULL) memset(n->entries, 0, n->room * sizeof *n->entries);
+  if (n->entries != NULL)
+    memset(n->entries, 0, n->room * sizeof *n->entries);
   n->count = 0;
   n->used = 0;
   lua_pushglobaltable(L);
   n->globals = lua_topointer(L, -1);
   enter_classes(L, n);
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &snapshot_key) == LUA_TTABLE) enter_libraries(L, n);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &snapshot_key) == LUA_TTABLE)
+    enter_libraries(L, n);
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   enter_libraries(L, n);
-  for (int level = 0; level <= 2; level++) enter_modules(L, n, level);
+  for (int level = 0; level <= 2; level++)
+    enter_modules(L, n, level);
   lua_settop(L, top);
 }
 
@@ -301,7 +321,8 @@ static uint32_t count_additions(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   for (size_t i = 0; i < n; i++) {
     lua_pushstring(L, library[i]);
-    if (lua_rawget(L, -2) == LUA_TTABLE) additions += count_fields(L, library[i]);
+    if (lua_rawget(L, -2) == LUA_TTABLE)
+      additions += count_fields(L, library[i]);
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
@@ -320,7 +341,8 @@ void mfi_names_refresh(mfi_codec *c, lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   int loaded = lua_gettop(L);
   for (lua_pushnil(L); lua_next(L, loaded); lua_settop(L, loaded + 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING) continue;
+    if (lua_type(L, -2) != LUA_TSTRING)
+      continue;
     const char *name = lua_tostring(L, -2);
     uint64_t one = mix((uintptr_t)name, (uintptr_t)lua_topointer(L, -1));
     if (lua_istable(L, -1) && !is_our_own(name) && lua_topointer(L, -1) != c->names.globals) {
@@ -332,9 +354,11 @@ void mfi_names_refresh(mfi_codec *c, lua_State *L) {
     fingerprint += one; // the order of package.loaded does not matter
   }
   lua_settop(L, loaded - 1);
-  if (c->names.standard != standard) c->names.additions = count_additions(L);
+  if (c->names.standard != standard)
+    c->names.additions = count_additions(L);
   c->names.standard = standard;
-  if (c->names.room != 0 && c->names.fingerprint == fingerprint) return;
+  if (c->names.room != 0 && c->names.fingerprint == fingerprint)
+    return;
   mfi_names_build(c, L);
   c->names.fingerprint = fingerprint;
 }
@@ -346,7 +370,8 @@ static void copy_functions(lua_State *L) {
   int from = lua_gettop(L);
   lua_newtable(L);
   for (lua_pushnil(L); lua_next(L, from); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !lua_iscfunction(L, -1)) continue;
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_iscfunction(L, -1))
+      continue;
     lua_pushvalue(L, -2);
     lua_pushvalue(L, -2);
     lua_rawset(L, from + 1);
@@ -360,8 +385,10 @@ void mfi_names_snapshot(mfi_codec *c, lua_State *L) {
   int to = lua_gettop(L);
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   for (lua_pushnil(L); lua_next(L, to + 1); lua_settop(L, to + 2)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
-    if (!mfi_names_is_library(lua_tostring(L, -2))) continue;
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1))
+      continue;
+    if (!mfi_names_is_library(lua_tostring(L, -2)))
+      continue;
     copy_functions(L);
     lua_setfield(L, to, lua_tostring(L, to + 2));
   }
@@ -382,7 +409,8 @@ void mfi_names_register(mfi_codec *c, lua_State *L, const char *name, int idx) {
   lua_setfield(L, -2, name);
   lua_pop(L, 1);
   c->names.fingerprint = 0;
-  if (c->names.room == 0) return;
+  if (c->names.room == 0)
+    return;
   mfi_names_build(c, L); // FAST looks here without a refresh
 }
 

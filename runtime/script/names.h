@@ -9,10 +9,10 @@
 #ifndef MFI_SCRIPT_NAMES_H
 #define MFI_SCRIPT_NAMES_H
 
+#include <lua.h>
+
 #include <stddef.h>
 #include <stdint.h>
-
-#include <lua.h>
 
 struct mfi_codec;
 
@@ -41,11 +41,14 @@ static inline uint32_t names_hash(const void *pointer) {
 
 // The name of an object of this type, NULL where it has none.
 static inline const name_entry *names_find(const names *n, const void *pointer, int type) {
-  if (n->room == 0) return NULL;
+  if (n->room == 0)
+    return NULL;
   for (uint32_t i = names_hash(pointer);; i++) {
     const name_entry *e = &n->entries[i & (n->room - 1)];
-    if (e->pointer == pointer && e->type == type) return e;
-    if (e->pointer == NULL) return NULL;
+    if (e->pointer == pointer && e->type == type)
+      return e;
+    if (e->pointer == NULL)
+      return NULL;
   }
 }
 

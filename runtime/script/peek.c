@@ -14,9 +14,12 @@ static int empty_is_known(lua_State *L) {
 
 static int items_are_known(const peek_table *t) {
   const peek_value *v = t->array;
-  if (t->limit != 5 || v == NULL || ((uintptr_t)v & 7) != 0) return 0;
-  if (v[0].tag != PEEK_INTEGER || v[0].as.integer != -7) return 0;
-  if (v[1].tag != PEEK_FLOAT || v[1].as.number != 0.5) return 0;
+  if (t->limit != 5 || v == NULL || ((uintptr_t)v & 7) != 0)
+    return 0;
+  if (v[0].tag != PEEK_INTEGER || v[0].as.integer != -7)
+    return 0;
+  if (v[1].tag != PEEK_FLOAT || v[1].as.number != 0.5)
+    return 0;
   return v[2].tag == 0x01 && v[3].tag == 0x11 && v[4].tag == 0x45; // false, true, table
 }
 
@@ -43,7 +46,9 @@ static int filled_is_known(lua_State *L) {
 }
 
 int mfi_peek_verify(lua_State *L) {
-  if (sizeof(lua_Integer) != 8 || sizeof(lua_Number) != 8 || sizeof(void *) != 8) return 0;
-  if (lua_version(L) != 504) return 0;
+  if (sizeof(lua_Integer) != 8 || sizeof(lua_Number) != 8 || sizeof(void *) != 8)
+    return 0;
+  if (lua_version(L) != 504)
+    return 0;
   return empty_is_known(L) && filled_is_known(L);
 }

@@ -7,9 +7,9 @@
 #ifndef MFI_SCRIPT_PEEK_H
 #define MFI_SCRIPT_PEEK_H
 
-#include <stdint.h>
-
 #include <lua.h>
+
+#include <stdint.h>
 
 enum { PEEK_INTEGER = 0x03, PEEK_FLOAT = 0x13 }; // LUA_VNUMINT, LUA_VNUMFLT
 
@@ -35,7 +35,8 @@ typedef struct peek_table {
 // size is the power of two not below it.
 static inline uint64_t peek_array_size(const peek_table *t) {
   uint64_t n = t->limit;
-  if ((t->flags & 0x80) == 0 || (n & (n - 1)) == 0) return n;
+  if ((t->flags & 0x80) == 0 || (n & (n - 1)) == 0)
+    return n;
   return (uint64_t)1 << (64 - __builtin_clzll(n));
 }
 

@@ -1,5 +1,5 @@
-// The codec between two Lua states, sender and worker, without anything of the region. The cases are
-// in codec_test.lua beside this file, which runs in the sender.
+// The codec between two Lua states, sender and worker, without anything of the region. The cases
+// are in codec_test.lua beside this file, which runs in the sender.
 #include "check.h"
 #include "script/codec.h"
 #include "script/error.h"
@@ -20,42 +20,48 @@ static lua_State *worker; // of the test program, not of the library
 
 static int thing_handle(lua_State *L, int idx, uint64_t *handle) {
   uint64_t *p = lua_touserdata(L, idx);
-  if (p == NULL || lua_rawlen(L, idx) != 16 || p[1] != 0x7468696e67u) return 0;
+  if (p == NULL || lua_rawlen(L, idx) != 16 || p[1] != 0x7468696e67u)
+    return 0;
   *handle = p[0];
   return 1;
 }
 
-static void thing_push(lua_State *L, uint64_t handle) {
-  if (handle == 666) mfi_error_raise(L, "closed", "thing 666 is closed");
+static void thing_make(lua_State *L, uint64_t handle) {
   uint64_t *p = lua_newuserdatauv(L, 16, 0);
   p[0] = handle;
   p[1] = 0x7468696e67u;
 }
 
+static void thing_push(lua_State *L, uint64_t handle) {
+  if (handle == 666)
+    mfi_error_raise(L, "closed", "thing 666 is closed");
+  thing_make(L, handle);
+}
+
 static int thing_new(lua_State *L) {
-  thing_push(L, (uint64_t)luaL_checkinteger(L, 1));
+  thing_make(L, (uint64_t)luaL_checkinteger(L, 1));
   return 1;
 }
 
 static int thing_number(lua_State *L) {
   uint64_t handle;
-  if (!thing_handle(L, 1, &handle)) return luaL_error(L, "no thing");
+  if (!thing_handle(L, 1, &handle))
+    return luaL_error(L, "no thing");
   lua_pushinteger(L, (lua_Integer)handle);
   return 1;
 }
 
 static int find_late(lua_State *L, const char *name) {
-  if (strcmp(name, "Late") != 0) return 0;
+  if (strcmp(name, "Late") != 0)
+    return 0;
   lua_newtable(L);
   lua_pushboolean(L, 1);
   lua_setfield(L, -2, "late");
   return 1;
 }
 
-static const mfi_codec_hooks hooks = {.handle_of = thing_handle,
-                                      .push_object = thing_push,
-                                      .find_class = find_late,
-                                      .process = 42};
+static const mfi_codec_hooks hooks = {
+    .handle_of = thing_handle, .push_object = thing_push, .find_class = find_late, .process = 42};
 
 // ---- Verbs for the script
 
@@ -72,7 +78,8 @@ static carried carry(lua_State *L, int first, int n, const char *roots, unsigned
   to.bytes = malloc(e.size);
   mfi_encoded_copy(&e, to.bytes);
   uint64_t *refs = malloc(e.nrefs * sizeof *refs + 1);
-  if (e.nrefs != 0) memcpy(refs, e.refs, e.nrefs * sizeof *refs);
+  if (e.nrefs != 0)
+    memcpy(refs, e.refs, e.nrefs * sizeof *refs);
   to.m = (mfi_message){.bytes = to.bytes, .size = e.size, .refs = refs, .nrefs = e.nrefs};
   mfi_encoded_release(c, L, &e);
   return to;
@@ -99,7 +106,8 @@ static int arrive(lua_State *L, lua_State *to, carried *c, unsigned flags) {
   lua_pushinteger(to, flags);
   int status = lua_pcall(to, 2, LUA_MULTRET, 0);
   drop(c);
-  if (status == LUA_OK) return lua_gettop(to) - top;
+  if (status == LUA_OK)
+    return lua_gettop(to) - top;
   if (to != L) {
     lua_pushstring(L, luaL_tolstring(to, -1, NULL));
     lua_settop(to, top);
@@ -152,7 +160,8 @@ static int script_remote(lua_State *L) { // fn, args -> what fn(args) gives in t
 static int script_start(lua_State *L) { // as remote, with all additions
   carried c = carry(L, 1, lua_gettop(L), "target", MFI_ENCODE_ADDITIONS);
   int n = arrive(L, worker, &c, MFI_DECODE_WORKER);
-  if (lua_pcall(worker, n - 1, LUA_MULTRET, 0) != LUA_OK) return luaL_error(L, "failed");
+  if (lua_pcall(worker, n - 1, LUA_MULTRET, 0) != LUA_OK)
+    return luaL_error(L, "failed");
   return receive(L, lua_gettop(worker));
 }
 
@@ -279,14 +288,25 @@ static int script_speed(lua_State *L) { // value, times -> ns to encode, ns to d
   return 2;
 }
 
-static const luaL_Reg verbs[] = {
-    {"trip", script_trip},         {"remote", script_remote},   {"start", script_start},
-    {"bytes", script_bytes},       {"decode", script_decode},   {"data", script_data},
-    {"list", script_list},         {"kept", script_kept},       {"freeze", script_freeze},
-    {"thaw", script_thaw},         {"captures", script_captures}, {"register", script_register},
-    {"resolve", script_resolve},   {"pointer", script_pointer}, {"thing", thing_new},
-    {"number_of", thing_number},   {"clock", script_clock},     {"speed", script_speed},
-    {NULL, NULL}};
+static const luaL_Reg verbs[] = {{"trip", script_trip},
+                                 {"remote", script_remote},
+                                 {"start", script_start},
+                                 {"bytes", script_bytes},
+                                 {"decode", script_decode},
+                                 {"data", script_data},
+                                 {"list", script_list},
+                                 {"kept", script_kept},
+                                 {"freeze", script_freeze},
+                                 {"thaw", script_thaw},
+                                 {"captures", script_captures},
+                                 {"register", script_register},
+                                 {"resolve", script_resolve},
+                                 {"pointer", script_pointer},
+                                 {"thing", thing_new},
+                                 {"number_of", thing_number},
+                                 {"clock", script_clock},
+                                 {"speed", script_speed},
+                                 {NULL, NULL}};
 
 static lua_State *open_state(void) {
   lua_State *L = luaL_newstate();
@@ -306,7 +326,8 @@ static const char *script_path(void) {
   return path;
 }
 
-// Each case is a function of its own in the table that the script returns: {name, fn, name, fn ...}.
+// Each case is a function of its own in the table that the script returns: {name, fn, name, fn
+// ...}.
 static int run_cases(lua_State *L, const char *only) {
   int failed = 0;
   lua_getfield(L, LUA_REGISTRYINDEX, "verbs");
@@ -326,10 +347,13 @@ static int run_cases(lua_State *L, const char *only) {
   for (lua_Integer i = 1; i < n; i += 2) {
     lua_rawgeti(L, 1, i);
     const char *name = lua_tostring(L, -1);
+    if (getenv("CODEC_VERBOSE") != NULL)
+      fprintf(stderr, "%s\n", name);
     if (only == NULL || strstr(name, only) != NULL) {
       lua_rawgeti(L, 1, i + 1);
       int status = lua_pcall(L, 0, 0, 2);
-      if (status != LUA_OK) fprintf(stderr, "%s: %s\n", name, luaL_tolstring(L, -1, NULL));
+      if (status != LUA_OK)
+        fprintf(stderr, "%s: %s\n", name, luaL_tolstring(L, -1, NULL));
       printf("%s %s\n", status == LUA_OK ? "ok" : "not ok", name);
       check_failed_tests += status != LUA_OK;
       failed += status != LUA_OK;
