@@ -79,6 +79,8 @@ static bool emit(const mfi_output_stream *s, const char *data, size_t size) {
 // -----------------------------------------------------------------------------------
 
 static bool append(mfi_output_stream *s, const char *data, size_t size) {
+  if (size == 0)
+    return true;
   if (size > s->room - s->size) {
     size_t room = s->room * 2 > s->size + size ? s->room * 2 : s->size + size;
     room = room < 256 ? 256 : room;
