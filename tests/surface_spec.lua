@@ -15,7 +15,7 @@ local function read_specs()
   return table.concat(texts, "\n")
 end
 
--- name -> where it was found, of the module's functions and the methods of one object of each class.
+-- name -> where it was found: the module's functions, and methods of an object of each class.
 local function surface()
   local names = {}
   for key, value in pairs(mf) do
