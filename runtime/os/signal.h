@@ -10,8 +10,9 @@
 
 int mfi_os_stop_signal(void); // the default one: SIGRTMIN + 4
 
-// Handler for a signal, without SA_RESTART. Every installer of one signal gives the same handler,
-// else MFI_INVALID. MFI_SYSTEM when the system refuses the number.
+// Handler for a signal, without SA_RESTART; one that was there before is called after it (a second
+// copy of this library may be loaded). Every installer of one signal gives the same handler, else
+// MFI_INVALID. MFI_SYSTEM when the system refuses the number.
 mfi_status mfi_os_signal_install(int number, void (*handler)(int number));
 void mfi_os_signal_uninstall(int number);
 

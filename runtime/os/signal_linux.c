@@ -27,15 +27,27 @@ static install installs[SIGNALS];
 
 int mfi_os_stop_signal(void) { return SIGRTMIN + 4; }
 
+// Reads an entry that is written before the signal can come: no lock.
+static void on_signal(int number, siginfo_t *info, void *context) {
+  const install *in = &installs[number];
+  in->handler(number);
+  if (in->before.sa_flags & SA_SIGINFO)
+    in->before.sa_sigaction(number, info, context);
+  else if (in->before.sa_handler != SIG_DFL && in->before.sa_handler != SIG_IGN)
+    in->before.sa_handler(number);
+}
+
 static mfi_status install_first(install *in, int number, void (*handler)(int)) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
-  action.sa_handler = handler;
-  action.sa_flags = SA_ONSTACK;
+  action.sa_sigaction = on_signal;
+  action.sa_flags = SA_ONSTACK | SA_SIGINFO;
   sigemptyset(&action.sa_mask);
-  if (sigaction(number, &action, &in->before) != 0)
+  if (sigaction(number, NULL, &in->before) != 0)
     return MFI_SYSTEM;
   in->handler = handler;
+  if (sigaction(number, &action, NULL) != 0)
+    return MFI_SYSTEM;
   in->count = 1;
   return MFI_OK;
 }
@@ -56,10 +68,16 @@ mfi_status mfi_os_signal_install(int number, void (*handler)(int number)) {
   return status;
 }
 
+static bool is_ours(int number) {
+  struct sigaction now;
+  return sigaction(number, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
+         now.sa_sigaction == on_signal;
+}
+
 void mfi_os_signal_uninstall(int number) {
   install *in = &installs[number];
   pthread_mutex_lock(&installs_lock);
-  if (--in->count == 0)
+  if (--in->count == 0 && is_ours(number))
     sigaction(number, &in->before, NULL);
   pthread_mutex_unlock(&installs_lock);
 }

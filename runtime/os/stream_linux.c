@@ -17,3 +17,34 @@ long mfi_os_write_some(int fd, const char *data, size_t size) {
 }
 
 bool mfi_os_is_terminal(int fd) { return isatty(fd); }
+
+// glibc lets a cookie stream have a number; nothing but fileno looks at it.
+static void set_fileno(FILE *file, int fd) {
+#ifdef __GLIBC__
+  file->_fileno = fd;
+#else
+  (void)file, (void)fd;
+#endif
+}
+
+FILE *mfi_os_file_writing(ssize_t (*write)(void *ud, const char *data, size_t size), void *ud,
+                          int fd) {
+  FILE *file = fopencookie(ud, "w", (cookie_io_functions_t){.write = write});
+  if (file == NULL)
+    return NULL;
+  setvbuf(file, NULL, _IONBF, 0);
+  set_fileno(file, fd);
+  return file;
+}
+
+static ssize_t read_nothing(void *ud, char *buffer, size_t size) {
+  (void)ud, (void)buffer, (void)size;
+  return 0;
+}
+
+FILE *mfi_os_file_empty(void) {
+  FILE *file = fopencookie(NULL, "r", (cookie_io_functions_t){.read = read_nothing});
+  if (file != NULL)
+    setvbuf(file, NULL, _IONBF, 0);
+  return file;
+}

@@ -90,18 +90,10 @@ static ssize_t file_write(void *cookie, const char *data, size_t size) {
   return mfi_output_stream_put(cookie, data, size) ? (ssize_t)size : 0;
 }
 
-static ssize_t input_read(void *cookie, char *buffer, size_t size) {
-  (void)cookie, (void)buffer, (void)size;
-  return 0;
-}
-
 // Raises the system's message. [-0, +0, v]
-static FILE *open_cookie(lua_State *L, void *cookie, const char *mode,
-                         cookie_io_functions_t functions) {
-  FILE *file = fopencookie(cookie, mode, functions);
+static FILE *check_opened(lua_State *L, FILE *file) {
   if (file == NULL)
     luaL_error(L, "cannot open a standard file: %s", strerror(errno));
-  setvbuf(file, NULL, _IONBF, 0);
   return file;
 }
 
@@ -116,18 +108,16 @@ static void exchange(lua_State *L, const char *name, FILE *file) {
 
 static void exchange_all(lua_State *L, mfi_output *o) {
   static const char *const names[2] = {"stdout", "stderr"};
-  static const cookie_io_functions_t writes = {.write = file_write};
-  static const cookie_io_functions_t reads = {.read = input_read};
   for (int i = 0; i < 2; i++) {
     mfi_output_stream *s = &o->streams[i];
     if (s->file == NULL)
-      s->file = open_cookie(L, s, "w", writes);
+      s->file = check_opened(L, mfi_os_file_writing(file_write, s, s->number));
     exchange(L, names[i], s->file);
   }
   if (!o->config.no_input)
     return;
   if (o->input == NULL)
-    o->input = open_cookie(L, o, "r", reads);
+    o->input = check_opened(L, mfi_os_file_empty());
   exchange(L, "stdin", o->input);
 }
 

@@ -20,7 +20,7 @@
 #ifdef MFI_TINY
 #define MFI_POOL_BYTES 1024
 #else
-#define MFI_POOL_BYTES (48 * 1024)
+#define MFI_POOL_BYTES (16 * 1024)
 #endif
 
 // 0 <= cut <= MFI_POOL_BYTES; pool[0 .. cut) is in use or in `free`. `used` counts what Lua has, by

@@ -43,6 +43,11 @@ uint32_t mfi_stop_pending(const mfi_stop *s) {
   return 0;
 }
 
+// Nothing is pending and nothing is being passed on: what every pcall finds, so it is cheap.
+static bool quiet(const mfi_stop *s) {
+  return (load_relaxed(s->request) | s->own | s->interrupt | s->raised) == 0 && s->outer == NULL;
+}
+
 // A __close method has had its time, and somebody still waits for the end.
 static bool overdue(const mfi_stop *s) {
   return s->raised != 0 && asked(s) != 0 && mfi_os_now() - s->since > GRACE;
@@ -220,7 +225,7 @@ bool mfi_stop_passed(mfi_stop_mark mark) {
 
 void mfi_stop_pass(lua_State *L, mfi_stop_mark mark) {
   mfi_stop *s = current;
-  if (s == NULL)
+  if (s == NULL || quiet(s))
     return;
   if (mfi_stop_passed(mark))
     throw_stop(s, L);
@@ -244,7 +249,7 @@ void mfi_stop_enter(mfi_stop_frame *frame, lua_State *co, bool closing) {
   s->frame = frame;
   s->running = co;
   fence();
-  if (wanted(s)) // its signal may have come before `running` was set
+  if (!quiet(s) && wanted(s)) // its signal may have come before `running` was set
     arm(co);
 }
 

@@ -177,6 +177,19 @@ static void drops_text_without_a_turn(void) {
   mfi_output_close(o);
 }
 
+static void keeps_the_numbers_of_the_standard_files(void) {
+  static sink s;
+  mfi_output *o = open_sink(&s, MFI_OUTPUT_WORKER);
+  lua_State *L = open_worker(o);
+  luaL_loadstring(L, "return io.stdout, io.stderr");
+  CHECK_EQ(lua_pcall(L, 0, 2, 0), LUA_OK);
+  CHECK_EQ(fileno(((luaL_Stream *)lua_touserdata(L, 1))->f), 1);
+  CHECK_EQ(fileno(((luaL_Stream *)lua_touserdata(L, 2))->f), 2);
+  mfi_state_close(L);
+  mfi_output_close(o);
+  CHECK(fcntl(1, F_GETFD) != -1 && fcntl(2, F_GETFD) != -1);
+}
+
 static void prints_warnings(void) {
   check_worker("warn('off') warn('@on') warn('a', 'b') warn('@off') warn('c')",
                "2[Lua warning: ab\n]");
@@ -375,6 +388,7 @@ int main(void) {
   RUN(sends_long_lines_in_pieces_to_a_sink_under_one_lock);
   RUN(ends_a_torn_line_first);
   RUN(drops_text_without_a_turn);
+  RUN(keeps_the_numbers_of_the_standard_files);
   RUN(prints_warnings);
   RUN(works_without_io);
   RUN(buffers_blocks_of_whole_lines_in_the_main_state);
