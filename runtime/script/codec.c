@@ -33,6 +33,7 @@ static void encoder_destroy(encoder *e) {
   mfi_code_scan_fini(&e->scan);
   free(e->dump);
   free(e->frames);
+  free(e->plain);
   free(e->saves);
   free(e->list);
   free(e);
@@ -163,7 +164,8 @@ static void encode_message(encoder *e, lua_State *L, int first, int n, int heavy
   uint32_t refs_before = e->nrefs;
   e->L = L;
   e->heavy = (uint8_t)heavy;
-  mfi_codec_run(e, first, n);
+  if (heavy || e->flags != 0 || !mfi_codec_plain(e, first, n))
+    mfi_codec_run(e, first, n);
   m->flags = e->message_flags;
   m->at_end = e->at;
   m->npieces = e->npieces - m->piece;

@@ -111,6 +111,51 @@ const char *mfi_decode_string(decoder *d, size_t *size) {
   return (const char *)mfi_decode_bytes(d, (uint64_t)n);
 }
 
+static void push_string(decoder *d, uint64_t size) {
+  const uint8_t *s = mfi_decode_bytes(d, size);
+  lua_pushlstring(d->L, (const char *)s, (size_t)size);
+}
+
+// Scalars and strings: pushed, 1; 0 for other tags.
+static inline int push_simple(decoder *d, uint8_t tag) {
+  lua_State *L = d->L;
+  double number;
+  if (tag >= TAG_SMALL) {
+    lua_pushinteger(L, tag - TAG_SMALL + FORMAT_SMALL_MIN);
+    return 1;
+  }
+  if (tag >= TAG_SHORT) {
+    push_string(d, (uint64_t)(tag - TAG_SHORT));
+    return 1;
+  }
+  switch (tag) {
+  case TAG_NIL:
+    lua_pushnil(L);
+    return 1;
+  case TAG_FALSE:
+  case TAG_TRUE:
+    lua_pushboolean(L, tag == TAG_TRUE);
+    return 1;
+  case TAG_FLOAT:
+    memcpy(&number, mfi_decode_bytes(d, 8), 8);
+    lua_pushnumber(L, number);
+    return 1;
+  case TAG_INT8:
+  case TAG_INT16:
+  case TAG_INT32:
+  case TAG_INT64:
+    lua_pushinteger(L, read_integer(d, 1u << (tag - TAG_INT8)));
+    return 1;
+  case TAG_STRING8:
+  case TAG_STRING32:
+  case TAG_STRING64:
+    push_string(d, (uint64_t)string_length(d, tag));
+    return 1;
+  default:
+    return 0;
+  }
+}
+
 // ---- Frames, slots, numbers
 
 dframe *mfi_decode_push(decoder *d, int state, int slot) {
@@ -371,12 +416,16 @@ static void give(decoder *d, dframe *f) {
   case META: {
     if (!lua_istable(L, -1))
       damaged(d);
+    f->has_meta = 0;
+    if (d->meta_is_named) { // and so complete
+      lua_setmetatable(L, f->slot);
+      return;
+    }
     int metas = mfi_decode_slot(d, SLOT_METAS);
     lua_rawseti(L, metas, 2 * (lua_Integer)d->nmetas + 2);
     lua_pushvalue(L, f->slot);
     lua_rawseti(L, metas, 2 * (lua_Integer)d->nmetas + 1);
     d->nmetas++;
-    f->has_meta = 0;
     return;
   }
   default:
@@ -384,13 +433,29 @@ static void give(decoder *d, dframe *f) {
   }
 }
 
-// Goes on with a table until it is done (1, it is at the top) or a child was opened (0).
-static int advance_table(decoder *d, dframe *f) {
-  while (f->state == ITEMS) {
-    if (f->i == f->n) {
-      f->state = PAIR_KEY;
+// Scalars that follow go straight into the table's array part. Answers whether there were some.
+static int items_by_peek(decoder *d, dframe *f) {
+  const peek_table *t = peek_of(d->L, f->slot);
+  const uint64_t size = peek_array_size(t), start = f->i;
+  while (f->i < f->n && f->i < size && d->p < d->end) {
+    peek_value *to = &t->array[f->i];
+    const uint8_t tag = *d->p;
+    if (tag >= TAG_SMALL)
+      *to = (peek_value){.as.integer = tag - TAG_SMALL + FORMAT_SMALL_MIN, .tag = PEEK_INTEGER};
+    else if (tag <= TAG_TRUE)
+      to->tag = tag == TAG_NIL ? PEEK_NIL : tag == TAG_TRUE ? PEEK_TRUE : PEEK_FALSE;
+    else
       break;
-    }
+    d->p++;
+    f->i++;
+  }
+  return f->i != start;
+}
+
+static int advance_items(decoder *d, dframe *f) {
+  while (f->i < f->n) {
+    if (d->codec->peek && items_by_peek(d, f))
+      continue;
     if (d->p < d->end && *d->p >= TAG_RUN8 && *d->p <= TAG_RUN_FLOAT) {
       read_run(d, f, *d->p++);
       continue;
@@ -399,18 +464,48 @@ static int advance_table(decoder *d, dframe *f) {
       return 0;
     lua_rawseti(d->L, f->slot, (lua_Integer)++f->i);
   }
-  while (f->state == PAIR_KEY || f->state == PAIR_VALUE) {
-    if (f->state == PAIR_KEY && d->p < d->end && *d->p == TAG_END) {
-      d->p++;
-      f->state = META;
-      break;
+  f->state = PAIR_KEY;
+  return 1;
+}
+
+// The common pair has a short string for a key and a scalar or a string for a value.
+static int advance_pairs(decoder *d, dframe *f) {
+  for (;;) {
+    if (f->state == PAIR_KEY) {
+      const uint8_t tag = mfi_decode_byte(d);
+      if (tag == TAG_END)
+        break;
+      if (tag >= TAG_SHORT && tag < TAG_SMALL) {
+        push_string(d, (uint64_t)(tag - TAG_SHORT));
+      } else {
+        d->p--;
+        if (mfi_decode_value(d))
+          return 0;
+        give(d, f);
+      }
     }
-    if (mfi_decode_value(d))
-      return 0;
-    give(d, f);
+    f->state = PAIR_VALUE;
+    if (!push_simple(d, mfi_decode_byte(d))) {
+      d->p--;
+      if (mfi_decode_value(d))
+        return 0;
+    }
+    lua_rawset(d->L, f->slot);
+    f->state = PAIR_KEY;
   }
+  f->state = META;
+  return 1;
+}
+
+// Goes on with a table until it is done (1, it is at the top) or a child was opened (0).
+static int advance_table(decoder *d, dframe *f) {
+  if (f->state == ITEMS && !advance_items(d, f))
+    return 0;
+  if (f->state != META && !advance_pairs(d, f))
+    return 0;
   if (!f->has_meta)
     return 1;
+  d->meta_is_named = d->p < d->end && (*d->p == TAG_CLASS || *d->p == TAG_MODULE);
   if (mfi_decode_value(d))
     return 0;
   give(d, f);
@@ -419,46 +514,9 @@ static int advance_table(decoder *d, dframe *f) {
 
 // ---- The loop
 
-// Scalars and strings: pushed, 1; 0 for other tags.
-static int read_simple(decoder *d, uint8_t tag) {
-  lua_State *L = d->L;
-  int64_t size;
-  double number;
-  if (tag >= TAG_SMALL) {
-    lua_pushinteger(L, tag - TAG_SMALL + FORMAT_SMALL_MIN);
-    return 1;
-  }
-  if ((size = string_length(d, tag)) >= 0) {
-    const uint8_t *s = mfi_decode_bytes(d, (uint64_t)size);
-    lua_pushlstring(L, (const char *)s, (size_t)size);
-    return 1;
-  }
-  switch (tag) {
-  case TAG_NIL:
-    lua_pushnil(L);
-    return 1;
-  case TAG_FALSE:
-  case TAG_TRUE:
-    lua_pushboolean(L, tag == TAG_TRUE);
-    return 1;
-  case TAG_FLOAT:
-    memcpy(&number, mfi_decode_bytes(d, 8), 8);
-    lua_pushnumber(L, number);
-    return 1;
-  case TAG_INT8:
-  case TAG_INT16:
-  case TAG_INT32:
-  case TAG_INT64:
-    lua_pushinteger(L, read_integer(d, 1u << (tag - TAG_INT8)));
-    return 1;
-  default:
-    return 0;
-  }
-}
-
 int mfi_decode_value(decoder *d) {
   uint8_t tag = mfi_decode_byte(d);
-  if (read_simple(d, tag))
+  if (push_simple(d, tag))
     return 0;
   switch (tag) {
   case TAG_TABLE:
@@ -540,7 +598,7 @@ int mfi_decode(mfi_codec *c, lua_State *L, const mfi_message *m, unsigned flags)
   d.nframes = 0;
   luaL_checkstack(L, 24, NULL);
   uint8_t message_flags = mfi_decode_byte(&d);
-  if (d.p < d.end && read_simple(&d, *d.p++)) { // one scalar: nothing to set up
+  if (d.p < d.end && push_simple(&d, *d.p++)) { // one scalar: nothing to set up
     if (d.p == d.end)
       return 1;
     lua_pop(L, 1);

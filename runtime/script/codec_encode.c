@@ -107,7 +107,7 @@ step mfi_codec_need_heavy(encoder *e) {
 
 // ---- Scalars and strings
 
-static void put_integer(encoder *e, int64_t i) {
+void mfi_codec_integer(encoder *e, int64_t i) {
   uint8_t *p = encoder_room(e, 9);
   if (i >= FORMAT_SMALL_MIN && i <= FORMAT_SMALL_MAX) {
     *p = (uint8_t)(TAG_SMALL + (i - FORMAT_SMALL_MIN));
@@ -130,7 +130,7 @@ static void put_integer(encoder *e, int64_t i) {
   }
 }
 
-static void put_float(encoder *e, double d) {
+void mfi_codec_float(encoder *e, double d) {
   uint8_t *p = encoder_room(e, 9);
   *p = TAG_FLOAT;
   memcpy(p + 1, &d, 8);
@@ -215,7 +215,7 @@ static size_t count_items(encoder *e, int idx) {
   return i;
 }
 
-static void put_name(encoder *e, const name_entry *name) {
+void mfi_codec_name(encoder *e, const name_entry *name) {
   if (e->flags & MFI_ENCODE_REPORT)
     mfi_captures_note_module(e, name);
   encoder_put(e, e->codec->names.bytes + name->at, name->size);
@@ -250,7 +250,7 @@ static step open_table(encoder *e, int idx) {
   const name_entry *name = names_find(&e->codec->names, pointer, LUA_TTABLE);
   if (name != NULL || pointer == e->codec->names.globals) {
     if (name != NULL)
-      put_name(e, name);
+      mfi_codec_name(e, name);
     else
       encoder_byte(e, TAG_GLOBALS);
     return STEP_DONE;
@@ -312,35 +312,38 @@ static void put_floats(encoder *e, const peek_value *v, size_t n) {
     memcpy(p + 8 * i, &v[i].as.number, 8);
 }
 
-// Writes the numbers that the table's array part has from item f->i on. 1 where there were some.
-static int put_numbers(encoder *e, frame *f) {
-  const peek_table *t = peek_of(e->L, f->slot);
-  uint64_t size = peek_array_size(t), bits = 0;
-  size_t end = f->n < size ? f->n : (size_t)size, i = f->i;
-  const peek_value *v = t->array;
-  if (i >= end)
-    return 0;
+size_t mfi_codec_numbers(encoder *e, const peek_value *v, size_t i, size_t end) {
+  const size_t start = i;
+  uint64_t bits = 0;
   if (v[i].tag == PEEK_INTEGER) {
     for (; i < end && v[i].tag == PEEK_INTEGER; i++)
       bits |= (uint64_t)(v[i].as.integer ^ (v[i].as.integer >> 63));
-    if (i - f->i >= RUN_MIN)
-      put_integers(e, v + f->i, i - f->i, bits);
+    if (i - start >= RUN_MIN)
+      put_integers(e, v + start, i - start, bits);
     else
-      for (size_t k = f->i; k < i; k++)
-        put_integer(e, v[k].as.integer);
+      for (size_t k = start; k < i; k++)
+        mfi_codec_integer(e, v[k].as.integer);
   } else if (v[i].tag == PEEK_FLOAT) {
     while (i < end && v[i].tag == PEEK_FLOAT)
       i++;
-    if (i - f->i >= RUN_MIN)
-      put_floats(e, v + f->i, i - f->i);
+    if (i - start >= RUN_MIN)
+      put_floats(e, v + start, i - start);
     else
-      for (size_t k = f->i; k < i; k++)
-        put_float(e, v[k].as.number);
+      for (size_t k = start; k < i; k++)
+        mfi_codec_float(e, v[k].as.number);
   }
-  if (i == f->i)
+  return i;
+}
+
+// Writes the numbers that the table's array part has from item f->i on. 1 where there were some.
+static int put_numbers(encoder *e, frame *f) {
+  const peek_table *t = peek_of(e->L, f->slot);
+  const uint64_t size = peek_array_size(t);
+  const size_t end = f->n < size ? f->n : (size_t)size, start = f->i;
+  if (start >= end)
     return 0;
-  f->i = i;
-  return 1;
+  f->i = mfi_codec_numbers(e, t->array, start, end);
+  return f->i != start;
 }
 
 // Every step below begins with the stack as the frame's last one or its child left it.
@@ -442,7 +445,7 @@ static step put_function(encoder *e, int idx) {
     return mfi_codec_refuse(e, "a function");
   const name_entry *name = names_find(&e->codec->names, pointer, LUA_TFUNCTION);
   if (name != NULL) {
-    put_name(e, name);
+    mfi_codec_name(e, name);
     return STEP_DONE;
   }
   if (!e->heavy)
@@ -464,7 +467,7 @@ static step put_light(encoder *e, int idx) {
     return STEP_DONE;
   }
   if (name != NULL) {
-    put_name(e, name);
+    mfi_codec_name(e, name);
     return STEP_DONE;
   }
   if (!e->heavy)
@@ -535,9 +538,9 @@ step mfi_codec_value(encoder *e, int idx) {
     return STEP_DONE;
   case LUA_TNUMBER:
     if (lua_isinteger(L, idx))
-      put_integer(e, lua_tointeger(L, idx));
+      mfi_codec_integer(e, lua_tointeger(L, idx));
     else
-      put_float(e, lua_tonumber(L, idx));
+      mfi_codec_float(e, lua_tonumber(L, idx));
     return STEP_DONE;
   case LUA_TSTRING:
     s = lua_tolstring(L, idx, &size);

@@ -51,7 +51,8 @@ typedef struct decoder {
   const mfi_message *message;
   unsigned flags; // MFI_DECODE_*
   int base;
-  int has_objects; // SLOT_OBJECTS is a table
+  int has_objects;   // SLOT_OBJECTS is a table
+  int meta_is_named; // of the metatable that is read
   uint32_t nobjects, ncodes, nupvalues, nmetas, nglobals;
   uint64_t budget; // slots that tables may still be made with before their contents are seen
   dframe *frames;

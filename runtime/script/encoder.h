@@ -6,8 +6,9 @@
 // Encoding is a loop over a stack of frames, one for each table, function or rebuilt userdata that
 // is open; nothing recurses, so depth is bounded by Lua's stack alone (about 300,000).
 //
-//   FAST   plain data. Calls nothing of Lua that allocates, so no Lua code runs meanwhile.
-//   HEAVY  begun anew inside lua_pcall once FAST meets a function, a metatable without a name ...
+//   PLAIN  a message of plain data: its tables are read in place (codec_plain.c). Else begun anew
+//   in FAST   data. Calls nothing of Lua that allocates, so no Lua code runs meanwhile. HEAVY begun
+//   anew inside lua_pcall once FAST meets a function, a metatable without a name ...
 //          Lua allocates, finalizers and __transfer run and may encode themselves: they use the
 //          next encoder of codec.encoders, for `depth` is raised; the pcall puts it back.
 #ifndef MFI_SCRIPT_ENCODER_H
@@ -17,6 +18,7 @@
 #include "script/format.h"
 #include "script/func_code.h"
 #include "script/names.h"
+#include "script/peek.h"
 
 #include <lua.h>
 
@@ -101,6 +103,8 @@ typedef struct encoder {
   seen codes;    // hashes of the code sent, as pointers
   frame *frames;
   size_t nframes, frames_room;
+  struct plain_frame *plain; // codec_plain.c
+  size_t plain_room;
   savepoint *saves;
   size_t nsaves, saves_room;
   mfi_encoded *list; // of mfi_encode_list
@@ -175,6 +179,17 @@ step mfi_codec_value(encoder *e, int idx);
 void mfi_codec_string(encoder *e, int idx, const char *data, size_t size);
 // Bytes, the contents of the string at idx; large ones become a piece.
 void mfi_codec_bytes(encoder *e, int idx, const char *data, size_t size);
+
+void mfi_codec_integer(encoder *e, int64_t i);
+void mfi_codec_float(encoder *e, double d);
+void mfi_codec_name(encoder *e, const name_entry *name);
+// Writes the numbers of the same type that begin at v[i] and lie before v[end]; answers where they
+// end (i: there are none).
+size_t mfi_codec_numbers(encoder *e, const peek_value *v, size_t i, size_t end);
+
+// In codec_plain.c: writes the message without a call of Lua for each element: 1, or 0 and nothing
+// is written where it holds anything but plain data.
+int mfi_codec_plain(encoder *e, int first, int n);
 
 frame *mfi_codec_push(encoder *e, frame_kind kind, frame_phase phase, int slot);
 void mfi_codec_pop(encoder *e);

@@ -3,6 +3,8 @@
 // Floor 5 (script). Locks nothing, sleeps nowhere.
 #include "script/peek.h"
 
+#include <string.h>
+
 static int empty_is_known(lua_State *L) {
   lua_newtable(L);
   const peek_table *t = peek_of(L, -1);
@@ -45,10 +47,41 @@ static int filled_is_known(lua_State *L) {
   return known;
 }
 
+static int string_is_known(const void *p, uint8_t tag, const char *text, size_t size) {
+  const peek_string *s = p;
+  return p != NULL && ((uintptr_t)p & 7) == 0 && peek_string_size(s, tag) == size &&
+         memcmp(s->bytes, text, size) == 0;
+}
+
+static int node_is_known(lua_State *L) {
+  lua_createtable(L, 0, 1);
+  lua_pushnumber(L, 2.5);
+  lua_setfield(L, -2, "peek");
+  const peek_table *t = peek_of(L, -1);
+  const peek_node *n = t->nodes;
+  int known = t->log_nodes == 0 && n != NULL && n->tag == PEEK_FLOAT && n->value.number == 2.5 &&
+              n->key_tag == PEEK_SHORT_STRING &&
+              string_is_known(n->key.pointer, PEEK_SHORT_STRING, "peek", 4);
+  lua_pop(L, 1);
+  return known;
+}
+
+static int long_string_is_known(lua_State *L) {
+  static const char text[] = "a string that is longer than the forty bytes of a short one";
+  lua_createtable(L, 1, 0);
+  lua_pushstring(L, text);
+  lua_rawseti(L, -2, 1);
+  const peek_value *v = peek_of(L, -1)->array;
+  int known = v->tag == PEEK_LONG_STRING &&
+              string_is_known(v->as.pointer, PEEK_LONG_STRING, text, sizeof text - 1);
+  lua_pop(L, 1);
+  return known;
+}
+
 int mfi_peek_verify(lua_State *L) {
   if (sizeof(lua_Integer) != 8 || sizeof(lua_Number) != 8 || sizeof(void *) != 8)
     return 0;
   if (lua_version(L) != 504)
     return 0;
-  return empty_is_known(L) && filled_is_known(L);
+  return empty_is_known(L) && filled_is_known(L) && node_is_known(L) && long_string_is_known(L);
 }
