@@ -1,0 +1,3 @@
+-- What mf.with("process") gives.
+
+return require("moonfleet.with").make("process")

@@ -1,0 +1,3 @@
+-- What mf.with("serial") gives.
+
+return require("moonfleet.with").make("serial")

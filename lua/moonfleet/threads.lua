@@ -1,0 +1,3 @@
+-- What mf.with("thread") gives.
+
+return require("moonfleet.with").make("thread")
