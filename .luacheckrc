@@ -3,4 +3,12 @@ std = "lua54"
 max_line_length = 100
 max_cyclomatic_complexity = 12
 exclude_files = { "build" }
-files["tests/*_spec.lua"] = { std = "+busted", max_cyclomatic_complexity = false }
+ignore = { "581" } -- not (a < b) is not a >= b where NaN may come
+
+-- Tests set globals on purpose: what a function names is found and sent along.
+local globals = { "111", "113", "121", "122", "131", "142", "143" }
+files["tests/*_spec.lua"] = { std = "+busted", max_cyclomatic_complexity = false, ignore = globals }
+files["tests/c/*.lua"] = {
+  max_cyclomatic_complexity = false,
+  ignore = { "1", "211/_ENV", "212", "4", "532" },
+}

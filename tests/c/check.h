@@ -16,6 +16,9 @@ static int check_failed_tests;
 #define CHECK(cond)                                                                                \
   ((cond) ? (void)0 : (void)(check_failed_here++, printf("%s:%d: %s\n", __FILE__, __LINE__, #cond)))
 
+// For a place that must not be reached.
+#define FAIL(why) (check_failed_here++, (void)printf("%s:%d: %s\n", __FILE__, __LINE__, why))
+
 #define CHECK_EQ(got, expected) check_eq((long long)(got), (long long)(expected), #got, __LINE__)
 
 static inline void check_eq(long long got, long long expected, const char *what, int line) {
