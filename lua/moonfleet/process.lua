@@ -348,4 +348,7 @@ function process.active_children()
   return children
 end
 
+--- The end of the script or of a worker: see exit.lua.
+function process.at_exit() require("moonfleet.exit").at_exit() end
+
 return process
