@@ -15,7 +15,8 @@
 
 #define KEPT_BYTES ((size_t)256 << 10) // scratch memory that survives a release
 
-static const char codec_key = 0; // its address names the codec in the registry
+// Registry, by address: the codec; {name = class} of those to be published.
+static const char codec_key = 0, unpublished_key = 0;
 
 // ---- Opening
 
@@ -85,8 +86,38 @@ mfi_codec *mfi_codec_open(lua_State *L, const mfi_codec_hooks *hooks) {
 
 void *mfi_codec_ud(const mfi_codec *c) { return c->hooks.ud; }
 
+void mfi_codec_adopt(mfi_codec *c, lua_State *L, const char *name, int idx) {
+  mfi_names_register(c, L, name, idx);
+}
+
 void mfi_codec_register(mfi_codec *c, lua_State *L, const char *name, int idx) {
   mfi_names_register(c, L, name, idx);
+  if (c->hooks.publish_class == NULL)
+    return;
+  idx = lua_absindex(L, idx);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &unpublished_key) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &unpublished_key);
+  }
+  lua_pushvalue(L, idx);
+  lua_setfield(L, -2, name);
+  lua_pop(L, 1);
+  c->unpublished = 1;
+}
+
+// Publishes what was registered since the last message; the hook encodes, too.
+static void publish(mfi_codec *c, lua_State *L) {
+  c->unpublished = 0;
+  luaL_checkstack(L, 8, NULL);
+  int top = lua_gettop(L);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &unpublished_key);
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &unpublished_key);
+  for (lua_pushnil(L); lua_next(L, top + 1); lua_settop(L, top + 2))
+    c->hooks.publish_class(L, lua_tostring(L, -2));
+  lua_settop(L, top);
 }
 
 // ---- Scratch memory
@@ -228,6 +259,8 @@ static void encode_one(encoder *e, lua_State *L, int first, int n, mfi_encoded *
 
 void mfi_encode(mfi_codec *c, lua_State *L, int first, int n, const char *roots, unsigned flags,
                 mfi_encoded *out) {
+  if (c->unpublished)
+    publish(c, L);
   encoder *e = encoder_of(c, L);
   encoder_begin(e, L, roots, flags);
   encode_one(e, L, first, n, out);
@@ -236,6 +269,8 @@ void mfi_encode(mfi_codec *c, lua_State *L, int first, int n, const char *roots,
 
 const mfi_encoded *mfi_encode_list(mfi_codec *c, lua_State *L, int idx, size_t n, const char *roots,
                                    unsigned flags) {
+  if (c->unpublished)
+    publish(c, L);
   encoder *e = encoder_of(c, L);
   encoder_begin(e, L, roots, flags);
   luaL_checkstack(L, 4, NULL);

@@ -33,6 +33,10 @@ typedef struct mfi_codec_hooks {
   // Asked when a message names a class that this state has not registered: pushes it and returns 1
   // (it is registered then), or returns 0.
   int (*find_class)(lua_State *L, const char *name);
+  // Called before the next message once a class was registered, the class at the top, so that
+  // receivers that lack it can find_class it: encodes it with MFI_ENCODE_DEFINE and keeps the bytes
+  // where they look. Leaves the stack as it was; may raise.
+  void (*publish_class)(lua_State *L, const char *name);
   // Names this process: light userdata that are no module's travel only where the receiver has the
   // same number. 0: they do not travel.
   uint64_t process;
@@ -51,6 +55,7 @@ enum {
   MFI_ENCODE_ADDITIONS = 1, // send all additions to standard tables, too (a worker's start)
   MFI_ENCODE_DATA = 2,      // functions, metatables and userdata raise not_sendable (mf.freeze)
   MFI_ENCODE_PORTABLE = 4,  // light userdata that are no module's raise (mf.encode)
+  MFI_ENCODE_DEFINE = 8,    // the first value has a name, but is sent by value
 };
 
 enum {                       // mfi_encoded.flags; they are the message's first byte as well
@@ -132,5 +137,7 @@ int mfi_codec_thaw(mfi_codec *c, lua_State *L, const char *data, size_t size, in
 
 // Gives the table (or function) at idx a name under which it travels. [-0, +0, m]
 void mfi_codec_register(mfi_codec *c, lua_State *L, const char *name, int idx);
+// The same for a class that another state has published: it is not published again.
+void mfi_codec_adopt(mfi_codec *c, lua_State *L, const char *name, int idx);
 
 #endif

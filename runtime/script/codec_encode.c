@@ -228,7 +228,7 @@ static int look_at_metatable(encoder *e, int idx) {
   if (!lua_getmetatable(L, idx))
     return 0;
   int has = 1;
-  const name_entry *name = names_find(&e->codec->names, lua_topointer(L, -1), LUA_TTABLE);
+  const name_entry *name = encoder_name(e, lua_topointer(L, -1), LUA_TTABLE);
   if (!e->heavy) {
     if (name == NULL || name->transfers)
       has = -1;
@@ -247,7 +247,7 @@ static int look_at_metatable(encoder *e, int idx) {
 static step open_table(encoder *e, int idx) {
   lua_State *L = e->L;
   const void *pointer = lua_topointer(L, idx);
-  const name_entry *name = names_find(&e->codec->names, pointer, LUA_TTABLE);
+  const name_entry *name = encoder_name(e, pointer, LUA_TTABLE);
   if (name != NULL || pointer == e->codec->names.globals) {
     if (name != NULL)
       mfi_codec_name(e, name);
@@ -443,7 +443,7 @@ static step put_function(encoder *e, int idx) {
   const void *pointer = lua_topointer(e->L, idx);
   if (e->flags & MFI_ENCODE_DATA)
     return mfi_codec_refuse(e, "a function");
-  const name_entry *name = names_find(&e->codec->names, pointer, LUA_TFUNCTION);
+  const name_entry *name = encoder_name(e, pointer, LUA_TFUNCTION);
   if (name != NULL) {
     mfi_codec_name(e, name);
     return STEP_DONE;
@@ -461,7 +461,7 @@ static step put_function(encoder *e, int idx) {
 
 static step put_light(encoder *e, int idx) {
   const void *pointer = lua_touserdata(e->L, idx);
-  const name_entry *name = names_find(&e->codec->names, pointer, LUA_TLIGHTUSERDATA);
+  const name_entry *name = encoder_name(e, pointer, LUA_TLIGHTUSERDATA);
   if (pointer == NULL) {
     encoder_byte(e, TAG_NULL);
     return STEP_DONE;
@@ -599,6 +599,7 @@ static void run_begin(encoder *e, int first) {
   e->wants_heavy = 0;
   e->sent = 0;
   e->nsent = 0;
+  e->by_value = e->flags & MFI_ENCODE_DEFINE ? lua_topointer(e->L, first) : NULL;
   e->first = first;
   e->root = 0;
   e->refs_before = e->nrefs;

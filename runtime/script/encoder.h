@@ -116,6 +116,7 @@ typedef struct encoder {
   uint8_t anchored;       // the registry holds a table of strings for this encoder
   int sent;               // HEAVY: stack index of the names sent: [k] = name, [name] = k
   int nsent;
+  const void *by_value;   // MFI_ENCODE_DEFINE: what is sent by value though it has a name
   const char *roots;      // mfi_encode
   int first;              // stack index of the first value
   size_t root, root_base; // number of the value that is encoded, from 0; and of its list's
@@ -130,6 +131,7 @@ struct mfi_codec {
   encoder **encoders; // [0 .. depth): in use by heavy calls below this one
   int depth, nencoders;
   names names;
+  int unpublished;          // registry: there are classes that the next message publishes
   struct code_cache *cache; // loaded code by content, func_factory.c
   int peek;                 // tables may be looked into: peek.h
 };
@@ -156,6 +158,11 @@ static inline void encoder_byte(encoder *e, uint8_t b) {
 static inline void encoder_varint(encoder *e, uint64_t n) {
   uint8_t *p = encoder_room(e, FORMAT_VARINT_MAX);
   e->at = (size_t)(format_varint(p, n) - e->bytes);
+}
+
+// The name under which an object travels, or NULL.
+static inline const name_entry *encoder_name(const encoder *e, const void *pointer, int type) {
+  return pointer == e->by_value ? NULL : names_find(&e->codec->names, pointer, type);
 }
 
 static inline uint64_t encoder_total(const encoder *e) { return e->at + e->piece_bytes; }

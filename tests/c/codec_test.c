@@ -16,6 +16,11 @@
 
 static lua_State *worker; // of the test program, not of the library
 
+typedef struct carried { // a message on its way
+  uint8_t *bytes;
+  mfi_message m;
+} carried;
+
 // ---- A Moonfleet object of the test: a userdata with a number
 
 static int thing_handle(lua_State *L, int idx, uint64_t *handle) {
@@ -51,24 +56,21 @@ static int thing_number(lua_State *L) {
   return 1;
 }
 
-static int find_late(lua_State *L, const char *name) {
-  if (strcmp(name, "Late") != 0)
-    return 0;
-  lua_newtable(L);
-  lua_pushboolean(L, 1);
-  lua_setfield(L, -2, "late");
-  return 1;
-}
+static int find_class(lua_State *L, const char *name);
 
-static const mfi_codec_hooks hooks = {
-    .handle_of = thing_handle, .push_object = thing_push, .find_class = find_late, .process = 42};
+// Published classes, for both states: a Lua table in the registry of neither; here, one is enough.
+static carried published;
+static char published_name[40];
+
+static void publish(lua_State *L, const char *name);
+
+static const mfi_codec_hooks hooks = {.handle_of = thing_handle,
+                                      .push_object = thing_push,
+                                      .find_class = find_class,
+                                      .publish_class = publish,
+                                      .process = 42};
 
 // ---- Verbs for the script
-
-typedef struct carried { // a message on its way
-  uint8_t *bytes;
-  mfi_message m;
-} carried;
 
 static carried carry(lua_State *L, int first, int n, const char *roots, unsigned flags) {
   mfi_codec *c = mfi_codec_of(L);
@@ -88,6 +90,20 @@ static carried carry(lua_State *L, int first, int n, const char *roots, unsigned
 static void drop(carried *c) {
   free(c->bytes);
   free((void *)(uintptr_t)c->m.refs);
+}
+
+static void publish(lua_State *L, const char *name) {
+  drop(&published);
+  published = carry(L, lua_gettop(L), 1, "class", MFI_ENCODE_DEFINE);
+  snprintf(published_name, sizeof published_name, "%s", name);
+}
+
+static int find_class(lua_State *L, const char *name) {
+  if (strcmp(name, "Late") != 0 || strcmp(published_name, name) != 0)
+    return 0;
+  mfi_decode(mfi_codec_of(L), L, &published.m, MFI_DECODE_WORKER);
+  mfi_codec_adopt(mfi_codec_of(L), L, name, -1);
+  return 1;
 }
 
 static int decode_here(lua_State *L) { // carried, flags -> values
@@ -370,5 +386,6 @@ int main(int argc, char **argv) {
   run_cases(L, argc > 1 ? argv[1] : NULL);
   lua_close(worker);
   lua_close(L);
+  drop(&published);
   return check_done();
 }

@@ -209,9 +209,15 @@ case("registered classes are the receiver's own", function()
   local r = v.trip(setmetatable({ x = 1 }, Point))
   assert(getmetatable(r) == Point and r.x == 1)
   assert(v.trip(Point) == Point)
-  local Late = {}
+  local Late = { late = true }
   v.register("Late", Late)
-  equal(v.remote(function(x) return getmetatable(x).late end, setmetatable({}, Late)), true)
+  Late.__index = Late
+  function Late:method() return self.x, getmetatable(self) == Late end
+  local x, same_class = v.remote(function(x) return x:method() end, setmetatable({ x = 3 }, Late))
+  assert(x == 3 and same_class)
+  assert(v.remote(function(a, b) return getmetatable(a) == getmetatable(b) end, setmetatable({}, Late),
+    setmetatable({}, Late)))
+  equal(getmetatable(v.trip(setmetatable({}, Late))), Late)
 end)
 
 ---------------------------------------------------------------------------------------------------
