@@ -1,0 +1,38 @@
+-- pool:everywhere: one task for each worker.
+
+local core = require "moonfleet.core"
+local errors = require "moonfleet.errors"
+local label = require "moonfleet.label"
+
+local function error_of(pool, text, failure)
+  if failure.status == "initializer" then
+    local status, value, traceback = core.pool_failure(pool)
+    return errors.initializer(core.pool_get(pool, "name"), value, traceback, status)
+  end
+  local value = failure.value
+  if value == nil and failure.status ~= "failed" then value = failure.death end
+  return errors.outcome(failure.status, text, value, failure.traceback)
+end
+
+-- Takes all jobs of the batch: results by worker, and the first failure.
+local function take_all(batch)
+  local results, first_failure = { n = 0 }, nil
+  while true do
+    local n, _, failures, status = core.batch_next(batch, results, results.n + 1, "first", nil)
+    if not n then return results, first_failure end
+    if status ~= "ok" then failures, n = failures or { { status = status } }, math.max(n, 1) end
+    first_failure = first_failure or failures and failures[1]
+    results.n = results.n + n
+  end
+end
+
+--- Runs f(...) on every worker of the pool; see pool.lua.
+return function(pool, f, ...)
+  local text = label.here "everywhere"
+  local batch = core.batch(pool, f, { label = text, each = true })
+  core.batch_everywhere(batch, table.pack(...))
+  local results, failure = take_all(batch)
+  core.batch_close(batch)
+  if failure then error(error_of(pool, text, failure), 0) end
+  return results
+end

@@ -1,0 +1,228 @@
+-- map and starmap, waiting or not: the first result of each call, in input order.
+
+local core = require "moonfleet.core"
+local call = require "moonfleet.call"
+local label = require "moonfleet.label"
+local later = require "moonfleet.later"
+local map_options = require "moonfleet.map_options"
+local callbacks = require "moonfleet.callbacks"
+
+local map = {}
+
+local EVERYTHING <const> = math.maxinteger
+
+local function time_left(deadline)
+  return deadline and math.max(0, deadline - core.time())
+end
+
+-- Taking results ---------------------------------------------------------------------------------
+
+local function note(work, failures)
+  for _, failure in ipairs(failures or {}) do
+    if work.collect then
+      work.results[failure.index] = work:collected(failure)
+    elseif not work.failure or failure.index < work.failure.index then
+      work.failure = failure
+    end
+  end
+end
+
+-- Takes one ended job, waiting at most that long; nil, reason when there is none.
+local function take(work, timeout)
+  local scratch = work.scratch
+  local n, first, failures = work:receive(scratch, 1, "first", timeout)
+  if not n then return nil, first end
+  if n > 0 then table.move(scratch, 1, n, first, work.results) end
+  note(work, failures)
+  work:release(n)
+  return n
+end
+
+local function take_all(work)
+  if not core.batch_take then
+    while take(work, 0) do end
+    return
+  end
+  local n, failures = core.batch_take(work.batch, work.results, "first")
+  note(work, failures)
+  work:release(n)
+end
+
+-- Running ----------------------------------------------------------------------------------------
+
+-- Submits everything at once: the chunks are given, and nothing bounds what is in flight.
+local function feed_everything(work)
+  local source, size = work.source, work.chunks.size
+  if not work.collect then
+    while source:left() ~= 0 and work:submit(EVERYTHING, size) > 0 do end
+    return
+  end
+  work.chunks.window = EVERYTHING
+  while work:feed() or work.hole do
+    if work.hole then note(work, { work.hole }) end
+    work.hole = nil
+  end
+end
+
+-- Submits while there is room. A hole ends a call that raises; else it is a failed place.
+local function feed(work, timeout)
+  repeat
+    local fed = work:feed(work:patience(timeout))
+    if work.hole then
+      note(work, { work.hole })
+      if not work.collect then return end
+      work.hole, fed = nil, true
+    end
+  until not fed
+end
+
+-- Is nothing in flight and nothing to come?
+local function is_over(work)
+  return work.failure ~= nil or work.in_flight == 0 and work:drained()
+end
+
+-- Brings it further: submits, then takes a job, waiting at most until the deadline, and with a
+-- failure what else has ended by then. Is it over?
+local function advance(work, deadline)
+  local timeout = time_left(deadline)
+  feed(work, timeout)
+  if not is_over(work) and work.in_flight > 0 then
+    local n = take(work, timeout)
+    while n and work.failure do n = take(work, 0) end
+  end
+  return is_over(work)
+end
+
+-- What map returns, or the error that it raises.
+local function outcome(work)
+  local failure = work.failure
+  if failure then return nil, work:error_of(failure), failure end
+  if work.source.failure then return nil, work.source.failure[1] end
+  work.results.n = work.index - 1
+  return work.results
+end
+
+local function wait_for_everything(work, deadline)
+  if work.bar then return false end
+  if not core.batch_wait(work.batch, time_left(deadline)) then error(work:time_is_up(), 0) end
+  take_all(work)
+  return true
+end
+
+local function run(work, deadline)
+  while not advance(work, deadline) do
+    if time_left(deadline) == 0 then error(work:time_is_up(), 0) end
+  end
+end
+
+-- May all be submitted at once? Where chunks are measured or windowed it may not.
+local function is_eager(source, options)
+  return options.chunksize ~= nil and not options.window and source:left() ~= nil
+end
+
+-- Begins the call. count: of the arguments behind f.
+local function begin(pool, name, star, count, f, xs, opts)
+  local options, source = map_options.check(name, star, f, xs, 3, opts, count)
+  local work = call.new(pool, f, source, options, {
+    label = label.here(name), unordered = true, stop = not options.collect,
+    each = not is_eager(source, options) or options.progress ~= nil,
+  })
+  work.results, work.scratch = {}, {}
+  return work, options
+end
+
+--- pool:map and pool:starmap. Applies `f` to every item; lists the first result of each call in
+--- input order (`n` set). Raises the first failed item's error once it is known; tasks that have
+--- not started are dropped.
+---@param name "map"|"starmap"
+---@param star boolean
+function map.run(pool, name, star, f, ...)
+  local work <close>, options = begin(pool, name, star, select("#", ...), f, ...)
+  local deadline = options.timeout and core.time() + options.timeout
+  local eager = is_eager(work.source, options)
+  if eager then feed_everything(work) end
+  if not (eager and wait_for_everything(work, deadline)) then run(work, deadline) end
+  local results, err = outcome(work)
+  if results then return results end
+  error(err, 0)
+end
+
+--- Runs a call to its end: its results, or its error raised.
+---@param work table   a call whose `results` and `scratch` are tables
+---@param timeout number|nil   seconds
+function map.finish(work, timeout)
+  run(work, timeout and core.time() + timeout)
+  local results, err = outcome(work)
+  if results then return results end
+  error(err, 0)
+end
+
+-- Later ------------------------------------------------------------------------------------------
+
+local function finish(self, work)
+  local results, err, failure = outcome(work)
+  work:close()
+  if results then return later.fulfil(self, results) end
+  local bare = failure and failure.status == "failed" and failure.value or err
+  later.reject(self, "failed", err, bare, failure and failure.traceback)
+end
+
+-- A step of the future: as far as it goes within the timeout, and the call's own.
+local function step(work, deadline)
+  return function(self, timeout)
+    local until_s = timeout and core.time() + timeout
+    if deadline and (not until_s or deadline < until_s) then until_s = deadline end
+    repeat
+      if is_over(work) or advance(work, until_s) then return finish(self, work) end
+    until until_s and core.time() >= until_s
+    if deadline and core.time() >= deadline then
+      local err = work:time_is_up()
+      later.reject(self, "failed", err, err)
+    end
+  end
+end
+
+-- Cancels what has not begun; with force what runs, too.
+local function stop(work)
+  return function(_, force)
+    core.batch_cancel(work.batch, force, "cancelled")
+    work:close()
+    return true
+  end
+end
+
+-- Without a word about it, chunks are a quarter of a worker's share: nobody waits and measures.
+local function plan(work, options)
+  local source = work.source
+  if source.read_all and not options.window then source:read_all() end
+  local left = source:left()
+  if options.chunksize or not left then return end
+  local plan_of = work.chunks
+  plan_of.fixed = true
+  plan_of.size = math.max(1, math.min(plan_of.largest, left // (4 * plan_of.workers)))
+end
+
+local function start(work, options)
+  plan(work, options)
+  if options.window then feed(work, 0) else feed_everything(work) end
+end
+
+--- pool:map_async and pool:starmap_async: the same as a Future of the list. All of a list is
+--- submitted at once; where `window` bounds that, waiting calls go on with it.
+---@return table   a Future
+function map.run_later(pool, name, star, f, ...)
+  local work, options = begin(pool, name, star, select("#", ...), f, ...)
+  local deadline = options.timeout and core.time() + options.timeout
+  local ok, err = pcall(start, work, options)
+  if not ok then
+    work:close()
+    error(err, 0)
+  end
+  local self = later.new(work.label, step(work, deadline), stop(work), function()
+    return core.batch_fd and core.batch_fd(work.batch) or core.fd()
+  end)
+  callbacks.watch_batch(work.batch, work.label, function() self:done() end)
+  return later.keep(self)
+end
+
+return map

@@ -1,0 +1,99 @@
+-- reduce: workers fold bundles of neighbouring items, one more task folds what came of these.
+
+local core = require "moonfleet.core"
+local call = require "moonfleet.call"
+local future = require "moonfleet.future"
+local label = require "moonfleet.label"
+local map = require "moonfleet.map"
+local map_options = require "moonfleet.map_options"
+
+local reduce = {}
+
+local BUNDLES <const> = 4 -- on their way for each worker
+
+-- These two travel to workers, and so name no globals.
+
+local function folding(f)
+  return function(list)
+    local value = list[1]
+    for i = 2, list.n do value = f(value, list[i]) end
+    return value
+  end
+end
+
+local function folding_by_name(name, resolve)
+  return function(list)
+    local f = resolve(name)
+    local value = list[1]
+    for i = 2, list.n do value = f(value, list[i]) end
+    return value
+  end
+end
+
+local function folder_of(f)
+  if type(f) == "string" then return folding_by_name(f, core.resolve) end
+  return folding(f)
+end
+
+-- A source of bundles in front of a source of items; both it and its plan count in bundles.
+local Bundles = {}
+Bundles.__index = Bundles
+
+function Bundles:left()
+  if self.inner:left() == 0 then return 0 end
+end
+
+function Bundles:submit(batch, _, _, index, wait)
+  local list = self.inner:gather(self.plan:next(self.inner:left()), wait)
+  self.starved, self.failure = self.inner.starved, self.inner.failure
+  if not list then return 0 end
+  core.batch_list(batch, { list }, 1, 1, 1, false, index)
+  return 1
+end
+
+function Bundles.skip() end
+function Bundles.item() end
+function Bundles:close() self.inner:close() end
+
+function Bundles.next() return 1 end
+
+function Bundles:room()
+  local window = self.plan.window
+  return window and math.max(1, window // self.plan.size) or BUNDLES * self.plan.workers
+end
+
+function Bundles:took(count) self.plan:took(count * self.plan.size) end
+
+-- The results of the bundles, in order.
+local function fold_bundles(pool, fold, source, options, text)
+  local work <close> = call.new(pool, fold, source, options, {
+    label = text, unordered = true, stop = true, each = true,
+  })
+  source.plan, work.chunks = work.chunks, source
+  work.results, work.scratch = {}, {}
+  return map.finish(work, options.timeout)
+end
+
+--- pool:reduce. Folds the items with an associative `f`; `init` enters once, first. What is empty
+--- gives `init`. Raises the first error of `f`.
+---@param pool userdata
+---@param f fun(a: any, b: any): any
+---@param xs any   see inputs.lua
+---@param init any   nil: the first item begins
+---@param opts? table
+---@return any
+function reduce.run(pool, count, f, xs, init, opts)
+  local options, inner = map_options.check("reduce", false, f, xs, 4, opts, count)
+  local source = setmetatable({ inner = inner }, Bundles)
+  local text, fold = label.here("reduce"), folder_of(f)
+  local parts = fold_bundles(pool, fold, source, options, text)
+  local n, list = parts.n, {}
+  if n == 0 then return init end
+  if init ~= nil then list[1] = init end
+  list.n = #list + n
+  table.move(parts, 1, n, #list + 1, list)
+  if list.n == 1 then return list[1] end
+  return (future.results(core.pool_submit(pool, text, options.task_timeout, fold, { list, n = 1 })))
+end
+
+return reduce
