@@ -70,6 +70,16 @@ mfi_status mfi_job_add(mfi_self *self, mfi_ref job, const mfi_source *src, uint3
   return MFI_OK;
 }
 
+mfi_status mfi_job_fill(mfi_self *self, mfi_ref job, const void *items, const mfi_handle *refs) {
+  mfi_job *j = mfi_job_at(self, job);
+  for (uint32_t i = 0; i < j->nrefs; i++) {
+    mfi_status st = mfi_handle_hold(self, refs[i], &refs_of(j)[i]);
+    if (st != MFI_OK) return st;
+  }
+  memcpy(payload(self, job) + j->items_at, items, j->results_at - j->items_at);
+  return MFI_OK;
+}
+
 void mfi_job_discard(mfi_self *self, mfi_ref job) {
   mfi_job_release(self, job);
   mfi_heap_free(self, job);
@@ -107,7 +117,8 @@ bool mfi_job_result(mfi_self *self, mfi_ref job, mfi_cursor *c, mfi_view *out) {
                     .size = r->size,
                     .refs = refs,
                     .nrefs = r->nrefs,
-                    .kind = r->status};
+                    .kind = r->status & 0xffff,
+                    .death = (r->status & MFI_RESULT_DEATH) != 0};
   c->i++;
   c->at += result_size(r);
   return true;
@@ -236,7 +247,7 @@ void mfi_job_charge(mfi_self *self, mfi_ref job, mfi_status status, const mfi_de
   mfi_death d = *death;
   d.item = (uint32_t)(j->first + ended);
   mfi_result *r = (mfi_result *)(void *)(results_of(self, j) + used(j));
-  *r = (mfi_result){.size = sizeof d, .status = status};
+  *r = (mfi_result){.size = sizeof d, .status = status | MFI_RESULT_DEATH};
   memcpy(r + 1, &d, sizeof d);
   j->failed++;
   end_item(j, MFI_DEATH_ROOM);

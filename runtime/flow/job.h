@@ -34,6 +34,7 @@ typedef struct mfi_job {
   mfi_handle pool;        // weak: the pool that its Futures keep alive
   uint64_t taker;         // slot id of who runs it
   uint64_t watcher;       // slot id of who is told of its end, with a reference; 0: nobody
+  mfi_ref outer;          // job that the taker ran when it took this one, inside it
   mfi_ref due_next;       // in the watcher's list, under that slot's lock
   uint32_t due;           // it is there, or was
   uint32_t cancel;        // no item of it is to begin any more; read atomically
@@ -56,8 +57,8 @@ typedef struct mfi_job {
   mfi_ref results; // block of the results; 0: in this one
   int64_t limit;   // ns that an item may run; 0: no limit
   uint64_t seed;   // of its first item; 0: none
-  uint64_t number; // names it in traces
-  char label[32];  // "map", "submit" …, zero-ended; in errors
+  uint64_t number; // serial of its batch, names the image in caches; 0: none
+  char label[96];  // "map", "submit" …, zero-ended; in errors
 } mfi_job;
 
 static inline uint32_t mfi_job_ended(const mfi_job *j) {
@@ -84,6 +85,7 @@ typedef struct mfi_death {
   uint32_t pad;
   char worker[MFI_NAME_SIZE];
 } mfi_death;
+#define MFI_RESULT_DEATH (1u << 16) // in mfi_result.status
 #define MFI_DEATH_ROOM (sizeof(mfi_result) + sizeof(mfi_death))
 
 // A job being built, in the caller's hand. items_size: bytes of all items with heads, each padded
@@ -100,6 +102,8 @@ typedef struct mfi_job_config {
 mfi_status mfi_job_make(mfi_self *self, const mfi_job_config *c, mfi_ref *out);
 // Writes its next item. MFI_CLOSED: an object in it is gone.
 mfi_status mfi_job_add(mfi_self *self, mfi_ref job, const mfi_source *src, uint32_t kind);
+// The same for all items at once, written one behind another with their heads, each padded to 8.
+mfi_status mfi_job_fill(mfi_self *self, mfi_ref job, const void *items, const mfi_handle *refs);
 void mfi_job_discard(mfi_self *self, mfi_ref job); // one that was not submitted
 
 static inline mfi_job *mfi_job_at(const mfi_self *self, mfi_ref ref) {
@@ -120,6 +124,7 @@ typedef struct mfi_view {
   const mfi_handle *refs;
   uint32_t nrefs;
   uint32_t kind; // of an item; of a result its status
+  bool death; // of a result: its bytes are an mfi_death
 } mfi_view;
 
 // The next item or result; false: no more.

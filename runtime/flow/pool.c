@@ -85,6 +85,7 @@ static mfi_status submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_obje
   j->counted.refs = 2; // the pool's, and the batch's or the Future's
   j->state = MFI_JOB_QUEUED;
   j->batch = batch == NULL ? 0 : mfi_object_handle(self, batch);
+  j->number = batch == NULL ? 0 : mfi_batch_of(batch)->serial;
   if (batch != NULL)
     join_batch(self, core, batch, job);
   else
@@ -133,6 +134,7 @@ static void change_running(mfi_self *self, mfi_object *core, mfi_ref job) {
   mfi_core *c = mfi_core_of(core);
   mfi_job *j = mfi_job_at(self, job);
   uint32_t left = mfi_job_left(j);
+  j->outer = self->slot->job;
   mfi_change32(self, &core->lock, &j->state, MFI_JOB_RUNNING);
   mfi_change64(self, &core->lock, &j->taker, mfi_slot_id(self, self->index));
   mfi_change64(self, &core->lock, &self->slot->job, job);
@@ -282,7 +284,7 @@ mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slo
   mfi_change32(self, &core->lock, &j->state, MFI_JOB_ENDED);
   mfi_change32(self, &core->lock, &j->counted.refs, refs);
   if (owner != NULL)
-    mfi_change64(self, &core->lock, &owner->job, 0);
+    mfi_change64(self, &core->lock, &owner->job, j->outer);
   if (e.told)
     mfi_change64(self, &core->lock, &self->slot->ending, mfi_counted_handle(self, job));
   if (e.in_hand)

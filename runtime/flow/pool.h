@@ -106,6 +106,9 @@ bool mfi_pool_take_this(mfi_self *self, mfi_object *core, mfi_ref job);
 // Its worker is done with it: all items have ended (MFI_OK), or status ends it as a whole.
 void mfi_job_end(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status);
 
+// Its worker goes on with other things: the items that have not begun go back to the queue.
+void mfi_pool_give_back(mfi_self *self, mfi_object *core, mfi_ref job);
+
 // Takes a queued job out (true), or, where force, asks its worker to stop (true). False: it has
 // ended, or runs on. why: MFI_CANCELLED, MFI_TASK_TIMEOUT, MFI_TERMINATED.
 bool mfi_job_cancel(mfi_self *self, mfi_object *core, mfi_ref job, bool force, mfi_status why);
@@ -165,6 +168,9 @@ void mfi_pool_bury_job(mfi_self *self, uint32_t slot, const mfi_death *death);
 void mfi_pool_heal(mfi_self *self, mfi_object *core);
 // Futures that the dead slot was to be told of.
 void mfi_pool_bury_due(mfi_self *self, mfi_slot *dead);
+// A process whose task is over its time is ended by this signal, from a timer of its own.
+#define MFI_DEADLINE_SIGNAL SIGVTALRM
+bool mfi_death_by_deadline(const mfi_slot *dead, int exitcode);
 
 extern const mfi_object_ops mfi_pool_ops, mfi_core_ops, mfi_batch_ops;
 

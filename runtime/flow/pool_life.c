@@ -214,6 +214,10 @@ void mfi_pool_wake(mfi_self *self, mfi_object *core) { change_asleep(self, core,
 
 // ---- A worker's job after its death
 
+bool mfi_death_by_deadline(const mfi_slot *dead, int exitcode) {
+  return exitcode == -MFI_DEADLINE_SIGNAL && dead->deadline != 0;
+}
+
 static void requeue(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slot *dead) {
   mfi_core *c = mfi_core_of(core);
   mfi_job *j = mfi_job_at(self, job);
@@ -222,7 +226,7 @@ static void requeue(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slot *dea
   uint32_t ended_now = ended - j->counted_ended, failed_now = j->failed - j->counted_failed;
   mfi_core_push_front(self, core, &c->queue, job);
   mfi_change32(self, lock, &j->state, MFI_JOB_QUEUED);
-  mfi_change64(self, lock, &dead->job, 0);
+  mfi_change64(self, lock, &dead->job, j->outer);
   mfi_change64(self, lock, &c->running, c->running - left - ended_now);
   mfi_change64(self, lock, &c->queued, c->queued + left);
   mfi_change64(self, lock, &c->done, c->done + ended_now - failed_now);
@@ -257,16 +261,24 @@ static bool settle(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slot *dead
   return true;
 }
 
-void mfi_pool_bury_job(mfi_self *self, uint32_t slot, const mfi_death *death) {
-  mfi_slot *dead = mfi_slot_at(self, slot);
-  mfi_ref job = dead->job;
-  if (job == 0)
-    return;
-  mfi_job *j = mfi_job_at(self, job);
-  mfi_object *core = mfi_object_of(self, j->counted.home);
+void mfi_pool_give_back(mfi_self *self, mfi_object *core, mfi_ref job) {
+  mfi_lock_take(self, &core->lock);
+  requeue(self, core, job, self->slot);
+  mfi_lock_give(self, &core->lock);
+  mfi_event_wake_one(self, &mfi_core_of(core)->work);
+}
+
+// Why the dead slot's job ends: somebody asked for it, its time was over, or it died.
+static mfi_status cause(mfi_slot *dead, mfi_ref job, const mfi_death *death) {
   mfi_status why = (mfi_status)(load_acquire(&dead->stop) & 0xffff);
-  bool meant = why != 0 && (dead->stop_job == 0 || dead->stop_job == job);
-  mfi_status status = meant ? why : MFI_WORKER_DIED;
+  if (why != 0 && (dead->stop_job == 0 || dead->stop_job == job)) return why;
+  return mfi_death_by_deadline(dead, death->exitcode) ? MFI_TASK_TIMEOUT : MFI_WORKER_DIED;
+}
+
+static void bury_one(mfi_self *self, mfi_slot *dead, const mfi_death *death) {
+  mfi_ref job = dead->job;
+  mfi_object *core = mfi_object_of(self, mfi_job_at(self, job)->counted.home);
+  mfi_status status = cause(dead, job, death);
   mfi_ending e;
   mfi_job_charge(self, job, status, death);
   mfi_lock_take(self, &core->lock);
@@ -276,6 +288,11 @@ void mfi_pool_bury_job(mfi_self *self, uint32_t slot, const mfi_death *death) {
     mfi_job_tell(self, core, &e);
   else
     mfi_event_wake_one(self, &mfi_core_of(core)->work);
+}
+
+void mfi_pool_bury_job(mfi_self *self, uint32_t slot, const mfi_death *death) {
+  mfi_slot *dead = mfi_slot_at(self, slot);
+  while (dead->job != 0) bury_one(self, dead, death); // the inmost first
 }
 
 // ---- Closing

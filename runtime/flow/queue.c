@@ -173,7 +173,10 @@ mfi_status mfi_queue_put(mfi_self *self, mfi_object *o, const mfi_source *src, m
       break;
     st = wait_for_room(self, q, src->size, until);
   } while (st == MFI_OK);
-  mfi_event_done(self);
+  if (st == MFI_OK)
+    mfi_event_done(self);
+  else
+    mfi_event_leave(self);
   if (st != MFI_OK && block != 0)
     mfi_message_free(self, block);
   return st;
@@ -269,11 +272,11 @@ void mfi_queue_close(mfi_self *self, mfi_object *o) {
   mfi_queue *q = mfi_queue_of(o);
   mfi_lock_take(self, &o->lock);
   mfi_event_will_wake(self, &q->not_empty);
+  mfi_event_will_wake(self, &q->not_full);
   mfi_change32(self, &o->lock, &q->closed, 1);
   mfi_lock_commit(self, &o->lock);
   mfi_lock_give(self, &o->lock);
   mfi_event_wake_all(self, &q->not_empty);
-  mfi_event_will_wake(self, &q->not_full);
   mfi_event_wake_all(self, &q->not_full);
 }
 

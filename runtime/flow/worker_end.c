@@ -8,6 +8,7 @@
 #include "flow/bury.h"
 #include "flow/pool.h"
 #include "flow/runtime.h"
+#include "flow/stream.h"
 
 #include <signal.h>
 #include <string.h>
@@ -75,10 +76,12 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
   mfi_worker *w = o == NULL ? NULL : mfi_worker_of(o);
   close_slot(self, s);
   mfi_slot_settle(self, slot);
+  mfi_stream_bury(self, slot);
   mfi_worker_each(self, mfi_slot_id(self, slot), stop_child, NULL);
   end_unborn(self, s);
   mfi_death death = death_of(self, slot, w, exitcode);
-  bool unexpected = s->stop == 0 && (exitcode != 0 || s->job != 0);
+  bool asked = s->stop != 0 || mfi_death_by_deadline(s, exitcode);
+  bool unexpected = !asked && (exitcode != 0 || s->job != 0);
   mfi_pool_bury_due(self, s);
   mfi_pool_bury_job(self, slot, &death);
   mfi_handle core = w == NULL ? 0 : w->pool;
@@ -92,5 +95,7 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
     mfi_pool_heal(self, mfi_object_of(self, core));
   if (h != 0)
     mfi_handle_unhold(self, &s->worker);
+  uint64_t id = mfi_slot_id(self, slot);
   mfi_slot_release(self, slot);
+  mfi_event_wake_all(self, mfi_event_of(self, id)); // for its children: parent_process():join()
 }

@@ -25,6 +25,14 @@
 
 #define MFI_PARKING 256
 
+// Who writes to stdout or stderr now; see flow/stream.h.
+typedef struct mfi_stream_lock {
+  mfi_lock lock;
+  uint64_t owner; // slot id; 0: nobody
+  uint64_t torn;  // slot id of who left a line unfinished; 0: nobody
+  uint64_t freed; // an event
+} mfi_stream_lock;
+
 typedef struct mfi_region {
   uint64_t magic;
   uint64_t size;    // set once
@@ -42,6 +50,7 @@ typedef struct mfi_region {
   uint64_t numbers[MFI_KINDS]; // objects made so far; atomic
   mfi_heap heap;
   mfi_fault_table faults;
+  mfi_stream_lock streams[2];
   _Alignas(64) uint64_t parking[MFI_PARKING][8]; // events of things that come and go, sync/event.h
 } mfi_region;
 

@@ -50,6 +50,7 @@ typedef struct mfi_slot {
   uint32_t left;            // its pool has counted it out
   uint32_t asleep;          // its pool counts it as sleeping inside a task
   mfi_ref stop_job;         // job that `stop` is meant for; 0: the worker as a whole
+  int64_t deadline;         // of the task that it runs, for a process; 0: none
   uint64_t due;             // watches whose futures have ended, linked; under `lock`
   uint32_t cpu;             // where it ran last; own
   uint32_t sleeping;        // 1 while in a futex; own

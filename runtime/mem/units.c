@@ -4,11 +4,16 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "base/fault.h"
 #include "mem/region.h"
 
 #define RUN_MARK ((uint32_t)0xff << 24)
 #define LENGTH(entry) ((entry)&0xffffffu)
+#ifdef MFI_TINY
+#define EXTENT 1u
+#else
 #define EXTENT 16u // units: memory is taken from the system by 1 MiB
+#endif
 
 static mfi_heap *heap_of(mfi_self *self) { return &self->region->heap; }
 static uint32_t *table_of(mfi_self *self) { return mfi_at(self, heap_of(self)->units.at); }
@@ -43,15 +48,17 @@ static uint64_t find_scan(mfi_self *self, uint64_t n) {
   return start;
 }
 
-// What is given out is no longer a free run: forget it, keep what is left of it.
+// What is given out is no longer a free run: forget it, keep what is left of it. A hint outlives who
+// dies while it changes it, so at each step it names free units only.
 static void forget(mfi_heap *h, uint64_t start, uint64_t n) {
   for (unsigned k = 0; k < MFI_RECENT; k++) {
     uint64_t s = h->recent[k].start, end = s + h->recent[k].units;
     if (start + n <= s || start >= end)
       continue;
     bool from_its_start = start == s && start + n < end;
-    h->recent[k].start = from_its_start ? s + n : 0;
     h->recent[k].units = from_its_start ? h->recent[k].units - n : 0;
+    MFI_STEP();
+    h->recent[k].start = s + n;
   }
 }
 
@@ -148,7 +155,10 @@ mfi_ref mfi_units_alloc(mfi_self *self, uint64_t bytes, mfi_block_kind kind) {
 
 static void remember(mfi_heap *h, uint64_t start, uint64_t n) {
   unsigned i = (unsigned)(h->recent_at++ % MFI_RECENT);
+  h->recent[i].units = 0;
+  MFI_STEP();
   h->recent[i].start = start;
+  MFI_STEP();
   h->recent[i].units = n;
 }
 

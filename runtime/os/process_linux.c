@@ -258,11 +258,20 @@ void mfi_os_die_with_parent(pid_t parent) {
 
 static void ignore(int signal_number) { (void)signal_number; }
 
+// As exec does: what is ignored stays ignored, the host's handlers are not ours to run.
+static void reset_handlers(void) {
+  for (int n = 1; n < NSIG; n++) {
+    struct sigaction now;
+    if (sigaction(n, NULL, &now) == 0 && now.sa_handler != SIG_IGN) signal(n, SIG_DFL);
+  }
+}
+
 void mfi_os_worker_signals(void) {
   struct sigaction empty = {.sa_handler = ignore, .sa_flags = SA_RESTART};
   sigset_t none;
+  reset_handlers();
   signal(SIGTERM, SIG_DFL);
-  signal(SIGPIPE, SIG_DFL);
+  signal(SIGVTALRM, SIG_DFL);
   signal(SIGCHLD, SIG_DFL);
   sigaction(SIGINT, &empty, NULL);
   sigaction(SIGQUIT, &empty, NULL);

@@ -57,6 +57,24 @@ static bool wanted(const mfi_stop *s) {
   return mfi_stop_pending(s) != 0 || *(const volatile uint32_t *)&s->interrupt != 0;
 }
 
+// Has a __close method had its time since the stop was first put off for it?
+static bool grace_is_over(mfi_stop *s) {
+  mfi_ns now = mfi_os_now();
+  if (s->since == 0)
+    s->since = now;
+  return now - s->since > GRACE;
+}
+
+// [signal] Is a hook to be armed on what runs now? A coroutine that is being closed is spared while
+// it has time: what closes it arms the next one after it. (Lua 5.4.3 takes a hook there for a
+// yield.)
+static bool armable(mfi_stop *s) {
+  if (quiet(s) || !(wanted(s) || overdue(s)))
+    return false;
+  bool spared = s->frame->closing && s->raised == 0 && !(mfi_stop_pending(s) & MFI_STOP_KILL);
+  return !spared || grace_is_over(s);
+}
+
 bool mfi_stop_request(uint32_t *request, uint32_t reason) {
   uint32_t found = 0;
   while (!cas_seqcst(request, &found, reason))
@@ -182,9 +200,7 @@ static bool in_close(mfi_stop *s, lua_State *L) {
 static bool put_off(mfi_stop *s, lua_State *L, const lua_Debug *ar) {
   if (!in_close(s, L))
     return false;
-  if (s->since == 0)
-    s->since = mfi_os_now();
-  else if (mfi_os_now() - s->since > GRACE)
+  if (grace_is_over(s))
     return false;
   if (ar->event == LUA_HOOKRET)
     arm(L); // this may be its end: look again at the next instruction
@@ -229,7 +245,7 @@ void mfi_stop_pass(lua_State *L, mfi_stop_mark mark) {
     return;
   if (mfi_stop_passed(mark))
     throw_stop(s, L);
-  if (wanted(s))
+  if (armable(s))
     arm(L);
 }
 
@@ -249,7 +265,7 @@ void mfi_stop_enter(mfi_stop_frame *frame, lua_State *co, bool closing) {
   s->frame = frame;
   s->running = co;
   fence();
-  if (!quiet(s) && wanted(s)) // its signal may have come before `running` was set
+  if (armable(s)) // its signal may have come before `running` was set
     arm(co);
 }
 
@@ -311,7 +327,7 @@ static void on_signal(int number) {
   (void)number;
   if (s != NULL) {
     look_at_deadlines(s);
-    if (wanted(s) || overdue(s))
+    if (armable(s))
       arm(s->running);
   }
   errno = saved;

@@ -84,12 +84,11 @@ static int reset(lua_State *co) {
   return status;
 }
 
-// A stop ended co: runs its __close methods (lua_resume does not), then goes on to L's.
+// A stop ended co, with the error that is L's top: runs co's __close methods (lua_resume does not),
+// then goes on to L's.
 static _Noreturn void pass_from(lua_State *L, lua_State *co) {
   if (!(mfi_stop_raised(mfi_stop_current()) & MFI_STOP_KILL))
     reset(co);
-  if (lua_gettop(co) > 0)
-    lua_xmove(co, L, 1);
   mfi_stop_pass_error(L);
 }
 
@@ -104,13 +103,13 @@ static int resume_with(lua_State *L, lua_State *co, int nargs) {
   mfi_stop_mark mark = mfi_stop_mark_now();
   int status = resume_plain(L, co, nargs, &nresults);
   bool failed = status != LUA_OK && status != LUA_YIELD;
+  if (failed)
+    lua_xmove(co, L, 1);
   if (failed && mfi_stop_passed(mark))
     pass_from(L, co);
   mfi_stop_pass(L, mark);
-  if (failed) {
-    lua_xmove(co, L, 1);
+  if (failed)
     return -1;
-  }
   if (!lua_checkstack(L, nresults + 1)) {
     lua_pop(co, nresults);
     lua_pushliteral(L, "too many results to resume");
@@ -131,7 +130,8 @@ static int co_resume(lua_State *L) {
   return n + 1;
 }
 
-// Closes co after its own error, which is on L's top and gives way to what closing leaves.
+// Closes co after its own error, which is on L's top and gives way to the one that closing leaves
+// (Lua 5.4.0 to 5.4.2 leave none).
 static int close_failed(lua_State *L, lua_State *co) {
   int status = lua_status(co);
   if (status == LUA_OK || status == LUA_YIELD)
@@ -140,7 +140,8 @@ static int close_failed(lua_State *L, lua_State *co) {
   status = reset(co);
   if (mfi_stop_passed(mark))
     mfi_stop_pass_error(L);
-  lua_xmove(co, L, 1);
+  if (status != LUA_OK)
+    lua_xmove(co, L, 1);
   return status;
 }
 

@@ -199,8 +199,12 @@ void mfi_note(mfi_self *self, uint32_t slot, uint32_t notes) {
   mfi_slot *s = mfi_slot_at(self, slot);
   fetch_or_seqcst(&s->notes, notes);
   mfi_ref ref = load_seqcst(&s->sleeping_on);
-  if (ref != 0)
-    wake_all(mfi_at(self, ref));
+  if (ref == 0)
+    return;
+  // Bit 0 stays: a death before the wake strands nobody else.
+  mfi_event *e = mfi_at(self, ref);
+  fetch_add_seqcst(&e->word, 2u);
+  mfi_os_wake(&e->word, INT_MAX);
 }
 
 void mfi_note_clear(mfi_self *self, uint32_t notes) {
@@ -216,7 +220,9 @@ static void bury_one(mfi_self *self, uint32_t dead, mfi_ref ref) {
   mfi_event *e = mfi_at(self, ref);
   uint32_t looker = dead;
   cas_seqcst(&e->looker, &looker, 0u);
+  // Whether or not bit 0 is set: the dead one may have cleared it and not woken.
   wake_all(e);
+  mfi_os_wake(&e->word, INT_MAX);
 }
 
 void mfi_event_bury(mfi_self *self, uint32_t dead_slot) {

@@ -1,0 +1,519 @@
+// Batches: map-like calls, as the Lua half builds on them. Floor 7. Sleeps in batch_wait and batch_next.
+//
+//   list or range --[batch_list, batch_range]--> chunks: items written into scratch memory, then a job
+//   ended jobs --[batch_take, batch_next]--> values in the caller's table
+#include "bind/calls.h"
+#include "bind/core.h"
+
+#include "base/atomic.h"
+#include "script/exec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char scratch_key;
+
+static mfi_box *check(lua_State *L) { return mfi_bind_check(L, 1, MFI_KIND_BATCH); }
+
+static mfi_object *core_of(const mfi_box *b) {
+  return mfi_object_of(b->m->self, mfi_batch_of(b->o)->core);
+}
+
+// ---- Making
+
+static int64_t limit_of(lua_State *L, int idx, mfi_object *core) {
+  lua_getfield(L, idx, "limit");
+  lua_Number s = lua_tonumber(L, -1);
+  lua_pop(L, 1);
+  return s > 0 && s < 1e9 ? (int64_t)(s * 1e9) + 1 : mfi_core_of(core)->limit;
+}
+
+static bool flag(lua_State *L, int idx, const char *name) {
+  lua_getfield(L, idx, name);
+  bool set = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+  return set;
+}
+
+// What all jobs of a batch have in common; the batch's user value keeps it.
+typedef struct plan {
+  int64_t limit;
+  uint64_t seed;
+  char label[96];
+} plan;
+
+static void push_plan(lua_State *L, int options, mfi_object *core) {
+  plan *p = lua_newuserdatauv(L, sizeof *p, 0);
+  memset(p, 0, sizeof *p);
+  p->limit = limit_of(L, options, core);
+  if (lua_getfield(L, options, "seed") != LUA_TNIL)
+    p->seed = (uint64_t)lua_tointeger(L, -1) | UINT64_C(1) << 63; // 0 is a seed, too
+  lua_pop(L, 1);
+  lua_getfield(L, options, "label");
+  const char *label = luaL_optstring(L, -1, "task");
+  strncpy(p->label, label, sizeof p->label - 1);
+  lua_pop(L, 1);
+}
+
+static int core_batch(lua_State *L) {
+  mfi_box *pool = mfi_bind_check(L, 1, MFI_KIND_POOL);
+  mfi_context *m = pool->m;
+  mfi_object *core = mfi_pool_core(m->self, pool->handle);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, 3);
+  push_plan(L, 3, core);
+  mfi_box *b = mfi_bind_empty(L, MFI_KIND_BATCH);
+  lua_pushvalue(L, 4);
+  lua_setiuservalue(L, 5, 1);
+  mfi_batch_config c = {.unordered = flag(L, 3, "unordered"),
+                        .stop_on_error = flag(L, 3, "stop_on_error"),
+                        .wake_each = flag(L, 3, "each")};
+  mfi_encoded e;
+  mfi_encode(m->codec, L, 2, 1, "function", 0, &e);
+  c.image = mfi_context_source(&e);
+  mfi_handle h;
+  uint32_t place;
+  mfi_status st = mfi_batch_make(m->self, mfi_object_handle(m->self, core), &c, &h, &place);
+  mfi_encoded_release(m->codec, L, &e);
+  if (st == MFI_CLOSED) mfi_error_raise(L, "closed", "an object in the function is closed");
+  if (st != MFI_OK) mfi_bind_raise(L, st, "map");
+  mfi_bind_fill(L, b, h, place);
+  return 1;
+}
+
+// ---- Scratch memory of a chunk's items
+
+typedef struct scratch {
+  char *bytes;
+  mfi_handle *refs;
+  size_t size, room;
+  uint32_t nrefs, refs_room;
+} scratch;
+
+static int free_scratch(lua_State *L) {
+  scratch *s = lua_touserdata(L, 1);
+  free(s->bytes);
+  free(s->refs);
+  memset(s, 0, sizeof *s);
+  return 0;
+}
+
+// [-0, +1, m]
+static scratch *push_scratch(lua_State *L) {
+  scratch *s;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &scratch_key) == LUA_TUSERDATA) {
+    s = lua_touserdata(L, -1);
+  } else {
+    lua_pop(L, 1);
+    s = lua_newuserdatauv(L, sizeof *s, 0);
+    memset(s, 0, sizeof *s);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, free_scratch);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &scratch_key);
+  }
+  s->size = s->nrefs = 0;
+  return s;
+}
+
+static void *grown(lua_State *L, void *p, size_t size) {
+  void *bigger = realloc(p, size);
+  if (bigger == NULL) luaL_error(L, "not enough memory");
+  return bigger;
+}
+
+static void make_room(lua_State *L, scratch *s, size_t size, uint32_t nrefs) {
+  if (s->size + size > s->room) {
+    size_t room = 2 * (s->size + size) + 4096;
+    s->bytes = grown(L, s->bytes, room);
+    s->room = room;
+  }
+  if (s->nrefs + nrefs > s->refs_room) {
+    uint32_t room = 2 * (s->nrefs + nrefs) + 16;
+    s->refs = grown(L, s->refs, room * sizeof *s->refs);
+    s->refs_room = room;
+  }
+}
+
+// Appends the n values from stack index `first` as one item.
+static void append_item(lua_State *L, mfi_context *m, scratch *s, int first, int n) {
+  mfi_encoded e;
+  mfi_encode(m->codec, L, first, n, "item", 0, &e);
+  size_t padded = (e.size + 7) & ~(size_t)7;
+  make_room(L, s, sizeof(mfi_item) + padded, e.nrefs);
+  mfi_item *item = (mfi_item *)(void *)(s->bytes + s->size);
+  *item = (mfi_item){.size = e.size, .nrefs = e.nrefs, .kind = MFI_ITEM_ARGS};
+  mfi_encoded_copy(&e, item + 1);
+  if (e.nrefs != 0) memcpy(s->refs + s->nrefs, e.refs, e.nrefs * sizeof *e.refs);
+  s->size += sizeof *item + padded;
+  s->nrefs += e.nrefs;
+  mfi_encoded_release(m->codec, L, &e);
+}
+
+// ---- Submitting
+
+static void submit_chunk(lua_State *L, mfi_box *b, scratch *s, uint32_t n, uint64_t index,
+                         uint64_t target) {
+  mfi_self *self = b->m->self;
+  mfi_object *core = core_of(b);
+  lua_getiuservalue(L, 1, 1);
+  const plan *p = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  mfi_job_config c = {.nitems = n,
+                      .nrefs = s->nrefs,
+                      .items_size = s->size,
+                      .first = index,
+                      .limit = p->limit,
+                      .seed = p->seed,
+                      .label = p->label};
+  mfi_ref job;
+  mfi_status st = mfi_job_make(self, &c, &job);
+  if (st != MFI_OK) mfi_bind_raise(L, st, p->label);
+  st = mfi_job_fill(self, job, s->bytes, s->refs);
+  if (st != MFI_OK) {
+    mfi_job_discard(self, job);
+    mfi_error_raise(L, "closed", "an object in the arguments is closed");
+  }
+  if (target != 0)
+    st = mfi_pool_direct(self, core, job, b->o, target);
+  else
+    st = mfi_pool_submit(self, core, job, b->o, NULL);
+  s->size = s->nrefs = 0;
+  if (st == MFI_OK) return;
+  mfi_job_discard(self, job);
+  mfi_bind_refuse(L, st);
+}
+
+// Pushes the item's arguments; how many.
+static int push_item(lua_State *L, lua_Integer i, bool star) {
+  lua_geti(L, 2, i);
+  if (!star) return 1;
+  int t = lua_gettop(L);
+  if (!lua_istable(L, t))
+    return luaL_error(L, "bad item #%I (table of arguments expected, got %s)", (LUAI_UACINT)i,
+                      luaL_typename(L, t));
+  lua_getfield(L, t, "n");
+  int n = lua_isinteger(L, -1) ? (int)lua_tointeger(L, -1) : (int)luaL_len(L, t);
+  lua_pop(L, 1);
+  luaL_checkstack(L, n + 10, "too many arguments");
+  for (int k = 1; k <= n; k++) lua_geti(L, t, k);
+  lua_remove(L, t);
+  return n;
+}
+
+static void flush(lua_State *L, mfi_box *b) {
+  if (b->m->output != NULL) mfi_output_flush(b->m->output);
+  (void)L;
+}
+
+// core.batch_list(b, list, i, j, chunksize, star, index)
+static int batch_list(lua_State *L) {
+  mfi_box *b = check(L);
+  lua_Integer i = luaL_checkinteger(L, 3), j = luaL_checkinteger(L, 4);
+  lua_Integer size = luaL_checkinteger(L, 5), index = luaL_optinteger(L, 7, i);
+  bool star = lua_toboolean(L, 6) != 0;
+  lua_settop(L, 7);
+  flush(L, b);
+  scratch *s = push_scratch(L);
+  while (i <= j) {
+    lua_Integer n = j - i + 1 < size ? j - i + 1 : size;
+    for (lua_Integer k = 0; k < n; k++) {
+      append_item(L, b->m, s, 9, push_item(L, i + k, star));
+      lua_settop(L, 8);
+    }
+    submit_chunk(L, b, s, (uint32_t)n, (uint64_t)index, 0);
+    i += n;
+    index += n;
+  }
+  mfi_bind_run_serial(L, core_of(b));
+  return 0;
+}
+
+// core.batch_range(b, first, step, count, chunksize, index)
+static int batch_range(lua_State *L) {
+  mfi_box *b = check(L);
+  bool integers = lua_isinteger(L, 2) && lua_isinteger(L, 3);
+  lua_Number first = luaL_checknumber(L, 2), step = luaL_checknumber(L, 3);
+  lua_Integer ifirst = lua_tointeger(L, 2), istep = lua_tointeger(L, 3);
+  lua_Integer count = luaL_checkinteger(L, 4), size = luaL_checkinteger(L, 5);
+  lua_Integer index = luaL_optinteger(L, 6, 1);
+  lua_settop(L, 6);
+  flush(L, b);
+  scratch *s = push_scratch(L);
+  for (lua_Integer i = 0; i < count;) {
+    lua_Integer n = count - i < size ? count - i : size;
+    for (lua_Integer k = 0; k < n; k++, i++) {
+      if (integers) lua_pushinteger(L, ifirst + i * istep);
+      else lua_pushnumber(L, first + (lua_Number)i * step);
+      append_item(L, b->m, s, 8, 1);
+      lua_settop(L, 7);
+    }
+    submit_chunk(L, b, s, (uint32_t)n, (uint64_t)index, 0);
+    index += n;
+  }
+  mfi_bind_run_serial(L, core_of(b));
+  return 0;
+}
+
+// core.batch_everywhere(b, args)
+static int batch_everywhere(lua_State *L) {
+  mfi_box *b = check(L);
+  uint64_t ids[1024];
+  uint32_t workers = mfi_pool_workers(b->m->self, core_of(b), ids, 1024);
+  lua_settop(L, 2);
+  flush(L, b);
+  scratch *s = push_scratch(L);
+  for (uint32_t i = 0; i < workers && i < 1024; i++) {
+    int n = 0;
+    if (lua_istable(L, 2)) {
+      lua_getfield(L, 2, "n");
+      n = lua_isinteger(L, -1) ? (int)lua_tointeger(L, -1) : (int)lua_rawlen(L, 2);
+      lua_pop(L, 1);
+      luaL_checkstack(L, n + 10, "too many arguments");
+      for (int k = 1; k <= n; k++) lua_rawgeti(L, 2, k);
+    }
+    append_item(L, b->m, s, 4, n);
+    lua_settop(L, 3);
+    submit_chunk(L, b, s, 1, i + 1, ids[i]);
+  }
+  lua_pushinteger(L, workers);
+  return 1;
+}
+
+// ---- Waiting
+
+static mfi_status wait_all(mfi_self *self, void *what, mfi_ns until) {
+  return mfi_batch_wait(self, what, until);
+}
+
+static mfi_status wait_one(mfi_self *self, void *what, mfi_ns until) {
+  return mfi_batch_wait_next(self, what, until);
+}
+
+// The oldest job of the batch that nobody has begun; looked at without the lock, taken under it.
+static mfi_ref next_queued(mfi_self *self, void *what) {
+  mfi_ref ref = load_acquire(&mfi_batch_of(what)->oldest);
+  for (int i = 0; ref != 0 && i < 1000; i++) {
+    mfi_job *j = mfi_job_at(self, ref);
+    if (load_acquire(&j->state) == MFI_JOB_QUEUED && !j->directed) return ref;
+    ref = load_acquire(&j->younger);
+  }
+  return 0;
+}
+
+static int batch_wait(lua_State *L) {
+  mfi_box *b = check(L);
+  mfi_ns until = mfi_bind_until(L, 2);
+  mfi_status st = mfi_bind_wait(L, core_of(b), wait_all, next_queued, b->o, until);
+  lua_pushboolean(L, st == MFI_OK);
+  return 1;
+}
+
+// ---- Taking results
+
+// A job that was taken: what it refers to ends with the userdata, also when decoding raises.
+typedef struct taken {
+  mfi_context *m;
+  mfi_ref job;
+} taken;
+
+static int end_taken(lua_State *L) {
+  taken *t = lua_touserdata(L, 1);
+  if (t->job != 0) mfi_job_discard(t->m->self, t->job);
+  t->job = 0;
+  return 0;
+}
+
+// [-0, +1, m]
+static taken *push_taken(lua_State *L, mfi_context *m) {
+  static const char key;
+  taken *t = lua_newuserdatauv(L, sizeof *t, 0);
+  *t = (taken){.m = m};
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, end_taken);
+    lua_setfield(L, -2, "__gc");
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+  }
+  lua_setmetatable(L, -2);
+  return t;
+}
+
+// Appends {index=, status=, value=, traceback=} or {…, death=} to the failures at index `list`.
+static void add_failure(lua_State *L, mfi_context *m, int list, const mfi_view *v, uint64_t index) {
+  lua_createtable(L, 0, 4);
+  int t = lua_gettop(L);
+  lua_pushinteger(L, (lua_Integer)index);
+  lua_setfield(L, t, "index");
+  lua_pushstring(L, mfi_bind_status((mfi_status)v->kind));
+  lua_setfield(L, t, "status");
+  int n = mfi_bind_push_result(L, m, v);
+  if (v->death) {
+    lua_setfield(L, t, "death");
+  } else if (n > 0) {
+    lua_settop(L, t + 2);
+    lua_setfield(L, t, "traceback");
+    lua_setfield(L, t, "value");
+  }
+  lua_settop(L, t);
+  lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+}
+
+// Puts a result at out[at]: its first value, or all of them packed.
+static void store(lua_State *L, mfi_context *m, int out, lua_Integer at, const mfi_view *v,
+                  bool all) {
+  int base = lua_gettop(L);
+  int n = mfi_bind_push_result(L, m, v);
+  if (all) {
+    lua_createtable(L, n, 1);
+    lua_insert(L, base + 1);
+    for (int i = n; i >= 1; i--) lua_rawseti(L, base + 1, i);
+    lua_pushinteger(L, n);
+    lua_setfield(L, base + 1, "n");
+  } else {
+    lua_settop(L, base + 1);
+  }
+  lua_rawseti(L, out, at);
+  lua_settop(L, base);
+}
+
+// All results of a job; the list of failures at index `failures` is made at the first. How many items.
+static lua_Integer store_all(lua_State *L, mfi_context *m, mfi_ref job, int out, lua_Integer at,
+                             bool all, int failures) {
+  mfi_cursor c = {0};
+  mfi_view v;
+  mfi_job *j = mfi_job_at(m->self, job);
+  lua_Integer n = 0;
+  for (; mfi_job_result(m->self, job, &c, &v); n++) {
+    if (v.kind == MFI_OK) {
+      store(L, m, out, at + n, &v, all);
+      continue;
+    }
+    if (lua_isnil(L, failures)) {
+      lua_newtable(L);
+      lua_replace(L, failures);
+    }
+    add_failure(L, m, failures, &v, j->first + (uint64_t)n);
+  }
+  return n;
+}
+
+static bool wants_all(lua_State *L, int idx) {
+  return strcmp(luaL_optstring(L, idx, "first"), "all") == 0;
+}
+
+// core.batch_take(b, out, mode) → items taken, failures, status of jobs that ended as a whole
+static int batch_take(lua_State *L) {
+  mfi_box *b = check(L);
+  bool all = wants_all(L, 3);
+  lua_Integer total = 0;
+  mfi_status rest = MFI_OK;
+  lua_settop(L, 3);
+  lua_pushnil(L); // 4: failures
+  taken *t = push_taken(L, b->m);
+  while ((t->job = mfi_batch_take(b->m->self, b->o)) != 0) {
+    mfi_job *j = mfi_job_at(b->m->self, t->job);
+    total += store_all(L, b->m, t->job, 2, (lua_Integer)j->first, all, 4);
+    if (j->status != MFI_OK) rest = (mfi_status)j->status;
+    mfi_ref job = t->job;
+    t->job = 0;
+    mfi_job_discard(b->m->self, job);
+  }
+  lua_pushinteger(L, total);
+  lua_pushvalue(L, 4);
+  if (rest == MFI_OK) lua_pushnil(L);
+  else lua_pushstring(L, mfi_bind_status(rest));
+  return 3;
+}
+
+static int push_next(lua_State *L, mfi_box *b, mfi_ref job, bool all) {
+  mfi_job *j = mfi_job_at(b->m->self, job);
+  lua_Integer at = luaL_optinteger(L, 3, (lua_Integer)j->first);
+  lua_Integer n = store_all(L, b->m, job, 2, at, all, 6);
+  lua_pushinteger(L, n);
+  lua_pushinteger(L, (lua_Integer)j->first);
+  lua_pushvalue(L, 6);
+  lua_pushstring(L, mfi_bind_status((mfi_status)j->status));
+  lua_pushinteger(L, j->nitems);
+  return 5;
+}
+
+// core.batch_next(b, out, at, mode, timeout) → n, index, failures, status, items of the job
+static int batch_next(lua_State *L) {
+  mfi_box *b = check(L);
+  bool all = wants_all(L, 4);
+  mfi_ns until = mfi_bind_until(L, 5);
+  lua_settop(L, 5);
+  lua_pushnil(L); // 6: failures
+  taken *t = push_taken(L, b->m);
+  for (;;) {
+    t->job = mfi_batch_take(b->m->self, b->o);
+    if (t->job != 0) break;
+    mfi_status st = mfi_bind_wait(L, core_of(b), wait_one, next_queued, b->o, until);
+    if (st == MFI_OK) continue;
+    lua_pushnil(L);
+    lua_pushstring(L, st == MFI_CLOSED ? "closed" : "timeout");
+    return 2;
+  }
+  int n = push_next(L, b, t->job, all);
+  mfi_ref job = t->job;
+  t->job = 0;
+  mfi_job_discard(b->m->self, job);
+  return n;
+}
+
+// ---- The rest
+
+static int batch_jobs(lua_State *L) {
+  mfi_box *b = check(L);
+  mfi_batch *batch = mfi_batch_of(b->o);
+  lua_Integer n = 0;
+  mfi_object *core = core_of(b);
+  mfi_lock_take(b->m->self, &core->lock);
+  for (mfi_ref r = batch->oldest; r != 0; r = mfi_job_at(b->m->self, r)->younger) n++;
+  lua_Integer left = (lua_Integer)batch->left;
+  mfi_lock_give(b->m->self, &core->lock);
+  lua_pushinteger(L, n);
+  lua_pushinteger(L, left);
+  return 2;
+}
+
+static int batch_left(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)load_acquire(&mfi_batch_of(check(L)->o)->left));
+  return 1;
+}
+
+static int batch_cancel(lua_State *L) {
+  static const char *const names[] = {"cancelled", "task_timeout", "terminated", NULL};
+  static const mfi_status statuses[] = {MFI_CANCELLED, MFI_TASK_TIMEOUT, MFI_TERMINATED};
+  mfi_box *b = check(L);
+  int why = luaL_checkoption(L, 3, "cancelled", names);
+  mfi_batch_cancel(b->m->self, b->o, lua_toboolean(L, 2) != 0, statuses[why]);
+  return 0;
+}
+
+static int batch_close(lua_State *L) {
+  mfi_box *b = mfi_bind_test(L, 1, MFI_KIND_BATCH);
+  if (b != NULL) mfi_bind_release(L, b);
+  return 0;
+}
+
+void mfi_bind_open_batch(lua_State *L) {
+  static const luaL_Reg functions[] = {{"batch", core_batch},
+                                       {"batch_list", batch_list},
+                                       {"batch_range", batch_range},
+                                       {"batch_everywhere", batch_everywhere},
+                                       {"batch_wait", batch_wait},
+                                       {"batch_take", batch_take},
+                                       {"batch_next", batch_next},
+                                       {"batch_jobs", batch_jobs},
+                                       {"batch_left", batch_left},
+                                       {"batch_cancel", batch_cancel},
+                                       {"batch_close", batch_close},
+                                       {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,24 @@
+// The parts of moonfleet.core: each adds its functions to the table at the top. Floor 7. [-0, +0, m]
+#ifndef MFI_BIND_CORE_H
+#define MFI_BIND_CORE_H
+
+#include <lua.h>
+
+void mfi_bind_open_queue(lua_State *L);
+void mfi_bind_open_locks(lua_State *L);
+void mfi_bind_open_worker(lua_State *L);
+void mfi_bind_open_pool(lua_State *L);
+void mfi_bind_open_future(lua_State *L);
+void mfi_bind_open_batch(lua_State *L);
+void mfi_bind_open_general(lua_State *L);
+
+// luaopen of moonfleet.core in a state that has a context.
+int mfi_bind_open_core(lua_State *L);
+
+// What the Lua half does at a state's end. [-0, +0, -]
+void mfi_bind_at_exit(lua_State *L);
+
+// Pushes what require(name) gives. [-0, +1, v]
+void mfi_bind_require(lua_State *L, const char *name);
+
+#endif

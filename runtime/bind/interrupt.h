@@ -1,0 +1,14 @@
+// Ctrl-C in a main state: "interrupted!", which a script may catch; exit code 130 if it does not. Floor 7.
+// One main state of a process at a time has it; signal handlers are the process's.
+#ifndef MFI_BIND_INTERRUPT_H
+#define MFI_BIND_INTERRUPT_H
+
+#include "mem/region.h"
+#include "script/stop.h"
+
+// Takes SIGINT over, unless it is ignored or another state has it.
+void mfi_interrupt_open(mfi_self *self, mfi_stop *stop);
+void mfi_interrupt_close(void); // gives it back
+bool mfi_interrupt_seen(void);
+
+#endif

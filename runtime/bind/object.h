@@ -1,0 +1,61 @@
+// Moonfleet objects as Lua userdata. Floor 7. Locks nothing of its own.
+//
+// One userdata for each object and state; it holds one reference, in the handle table of the thread's
+// slot, and a Future another, to its pool. The state's own weak table finds it again by its handle.
+#ifndef MFI_BIND_OBJECT_H
+#define MFI_BIND_OBJECT_H
+
+#include "script/context.h"
+
+#include <lauxlib.h>
+
+#include "script/error.h"
+
+typedef struct mfi_box {
+  const void *magic; // tells our userdata from others
+  mfi_context *m;
+  mfi_handle handle; // 0: released
+  mfi_object *o;     // of a Future: its core
+  mfi_ref job;       // of a Future
+  uint32_t kind;     // mfi_object_kind
+  uint32_t place, pool_place;
+  bool has_pool;
+} mfi_box;
+
+extern const mfi_codec_hooks mfi_bind_hooks;
+
+// Pushes a userdata for a reference that lies at `place` of the slot's handle table. [-0, +1, m]
+mfi_box *mfi_bind_new(lua_State *L, mfi_object_kind kind, mfi_handle h, uint32_t place);
+// Pushes the object of a handle; takes a reference. Raises `closed`. [-0, +1, v]
+void mfi_bind_push(lua_State *L, mfi_handle h);
+
+// The userdata at idx if it is one of this kind, released or not; NULL.
+mfi_box *mfi_bind_test(lua_State *L, int idx, mfi_object_kind kind);
+mfi_box *mfi_bind_any(lua_State *L, int idx);
+// The same for a method's self; raises misuse that names `method`, and `closed` when it was released.
+mfi_box *mfi_bind_self(lua_State *L, mfi_object_kind kind, const char *method);
+// For functions of moonfleet.core: argument idx, not released.
+mfi_box *mfi_bind_check(lua_State *L, int idx, mfi_object_kind kind);
+
+// Lets the reference go, before the collector does.
+void mfi_bind_release(lua_State *L, mfi_box *box);
+
+// Pushes the metatable of a kind; methods, ended by NULL, go to its __index table. [-0, +1, m]
+void mfi_bind_metatable(lua_State *L, mfi_object_kind kind);
+void mfi_bind_methods(lua_State *L, mfi_object_kind kind, const luaL_Reg *methods);
+const char *mfi_bind_kind_name(mfi_object_kind kind);
+
+// Raises what a status means: no_memory, closed, system … [-0, +0, v]
+_Noreturn void mfi_bind_raise(lua_State *L, mfi_status st, const char *what);
+
+// Argument idx of `method` as a deadline; hint: what to do instead of a boolean, or NULL.
+mfi_ns mfi_bind_timeout(lua_State *L, int idx, const char *method, const char *hint);
+// Of moonfleet.core's own functions: nil or a number that was checked.
+mfi_ns mfi_bind_until(lua_State *L, int idx);
+
+// What a status is called in Lua.
+const char *mfi_bind_status(mfi_status st);
+
+static inline mfi_context *mfi_bind_context(lua_State *L) { return mfi_context_of(L); }
+
+#endif

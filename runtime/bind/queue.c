@@ -1,0 +1,350 @@
+// Queue in Lua. Floor 7. Sleeps in put and get; large messages are freed also when decoding raises.
+#include "bind/core.h"
+#include "bind/object.h"
+
+#include "base/assert.h"
+#include "base/fault.h"
+#include "flow/queue.h"
+
+#include <math.h>
+
+static mfi_box *self_of(lua_State *L, const char *method) {
+  return mfi_bind_self(L, MFI_KIND_QUEUE, method);
+}
+
+static int give_reason(lua_State *L, const char *reason) {
+  lua_pushnil(L);
+  lua_pushstring(L, reason);
+  return 2;
+}
+
+// ---- put
+
+// The message is kept only when callbacks may run before it is put.
+static mfi_status put_patiently(lua_State *L, mfi_box *b, mfi_encoded *e, mfi_ns until) {
+  mfi_source src = mfi_context_source(e);
+  mfi_status st = mfi_queue_put(b->m->self, b->o, &src, until);
+  if (st != MFI_INTERRUPTED) return st;
+  mfi_encoded_keep(b->m->codec, L, e);
+  do {
+    mfi_context_look_up(L);
+    src = mfi_context_source(e);
+    st = mfi_queue_put(b->m->self, b->o, &src, until);
+  } while (st == MFI_INTERRUPTED);
+  return st;
+}
+
+static int put(lua_State *L, mfi_box *b, mfi_ns until, const char *when_full) {
+  mfi_encoded e;
+  mfi_encode(b->m->codec, L, 2, 1, "value", 0, &e);
+  mfi_status st = put_patiently(L, b, &e, until);
+  mfi_encoded_release(b->m->codec, L, &e);
+  if (st == MFI_OK) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  if (st == MFI_TIMEDOUT) return give_reason(L, when_full);
+  if (st == MFI_CLOSED && b->o->kind == MFI_KIND_QUEUE && mfi_queue_of(b->o)->closed != 0)
+    return give_reason(L, "closed");
+  mfi_bind_raise(L, st, "put");
+}
+
+static int queue_put(lua_State *L) {
+  mfi_box *b = self_of(L, "put");
+  mfi_ns until = mfi_bind_timeout(L, 3, "put", "put_nowait(v) does not wait");
+  lua_settop(L, 2);
+  return put(L, b, until, "timeout");
+}
+
+static int queue_put_nowait(lua_State *L) {
+  mfi_box *b = self_of(L, "put_nowait");
+  lua_settop(L, 2);
+  return put(L, b, 0, "full");
+}
+
+// ---- get
+
+typedef struct opening {
+  mfi_box *box;
+  mfi_taken *taken;
+} opening;
+
+static mfi_message message_of(const mfi_taken *t) {
+  return (mfi_message){.bytes = t->bytes, .size = t->size, .refs = t->refs, .nrefs = t->nrefs};
+}
+
+static int decode_block(lua_State *L) {
+  opening *o = lua_touserdata(L, 1);
+  mfi_message m = message_of(o->taken);
+  lua_settop(L, 0);
+  return mfi_decode(o->box->m->codec, L, &m, MFI_DECODE_WORKER);
+}
+
+// Pushes the value of a message that was taken; its block is freed, whatever happens.
+static void open_taken(lua_State *L, mfi_box *b, mfi_taken *t) {
+  if (t->block == 0) {
+    mfi_message m = message_of(t);
+    mfi_decode(b->m->codec, L, &m, MFI_DECODE_WORKER);
+    return;
+  }
+  opening o = {b, t};
+  lua_pushcfunction(L, decode_block);
+  lua_pushlightuserdata(L, &o);
+  int status = lua_pcall(L, 1, 1, 0);
+  mfi_message_free(b->m->self, t->block);
+  if (status != LUA_OK) lua_error(L);
+}
+
+static int get(lua_State *L, mfi_box *b, mfi_ns until, const char *when_empty) {
+  mfi_taken t;
+  mfi_status st;
+  while ((st = mfi_queue_get(b->m->self, b->o, until, &t)) == MFI_INTERRUPTED)
+    mfi_context_look_up(L);
+  if (st == MFI_TIMEDOUT) return give_reason(L, when_empty);
+  if (st != MFI_OK) return give_reason(L, "closed");
+  open_taken(L, b, &t);
+  return 1;
+}
+
+static int queue_get(lua_State *L) {
+  mfi_box *b = self_of(L, "get");
+  mfi_ns until = mfi_bind_timeout(L, 2, "get", "get_nowait() does not wait");
+  return get(L, b, until, "timeout");
+}
+
+static int queue_get_nowait(lua_State *L) { return get(L, self_of(L, "get_nowait"), 0, "empty"); }
+
+// ---- put_many
+
+// All messages of a list: runs of small ones as records, large ones each by itself.
+typedef struct list {
+  mfi_encoded *message; // n
+  uint32_t n;
+  char *packed; // records of the small ones, in order
+  size_t packed_size;
+} list;
+
+static bool is_small(const mfi_encoded *e) {
+  return e->size <= MFI_QUEUE_INLINE && e->nrefs == 0;
+}
+
+static uint32_t list_length(lua_State *L, int idx) {
+  lua_Integer n;
+  if (lua_getfield(L, idx, "n") == LUA_TNUMBER && lua_isinteger(L, -1))
+    n = lua_tointeger(L, -1);
+  else
+    n = luaL_len(L, idx);
+  lua_pop(L, 1);
+  if (n < 0 || n > INT32_MAX) luaL_error(L, "bad argument #1 to 'put_many' (list is too long)");
+  return (uint32_t)n;
+}
+
+// Encodes all before anything is put. Pushes the userdata that own it.
+static void encode_list(lua_State *L, mfi_box *b, int idx, list *out) {
+  out->n = list_length(L, idx);
+  mfi_encoded *own = lua_newuserdatauv(L, (out->n + 1) * sizeof *own, 0);
+  luaL_checkstack(L, (int)(out->n < 100000 ? out->n : 100000) + 20, "too many messages");
+  const mfi_encoded *all =
+      mfi_encode_list(b->m->codec, L, idx, out->n, "list[#]", 0);
+  lua_gc(L, LUA_GCSTOP); // a finalizer might encode, and `all` is the encoder's
+  out->packed_size = 0;
+  for (uint32_t i = 0; i < out->n; i++) {
+    own[i] = all[i];
+    if (is_small(&all[i])) out->packed_size += mfi_queue_packed_size(all[i].size);
+  }
+  char *at = out->packed = lua_newuserdatauv(L, out->packed_size + 1, 0);
+  for (uint32_t i = 0; i < out->n; i++) {
+    if (!is_small(&own[i])) continue;
+    mfi_encoded_copy(&own[i], mfi_queue_pack(at, own[i].size));
+    at += mfi_queue_packed_size(own[i].size);
+  }
+  for (uint32_t i = 0; i < out->n; i++)
+    if (!is_small(&own[i])) mfi_encoded_keep(b->m->codec, L, &own[i]);
+  lua_gc(L, LUA_GCRESTART);
+  out->message = own;
+}
+
+static uint32_t small_run(const list *l, uint32_t from) {
+  uint32_t n = 0;
+  while (from + n < l->n && is_small(&l->message[from + n])) n++;
+  return n;
+}
+
+static mfi_status put_run(lua_State *L, mfi_box *b, const char **at, uint32_t n, mfi_ns until,
+                          uint32_t *total) {
+  while (n > 0) {
+    uint32_t done = 0;
+    size_t used = 0;
+    mfi_status st = mfi_queue_put_packed(b->m->self, b->o, *at, n, until, &done, &used);
+    if (st == MFI_INTERRUPTED) mfi_context_look_up(L);
+    else if (st != MFI_OK) return st;
+    n -= done;
+    *total += done;
+    *at += used;
+  }
+  return MFI_OK;
+}
+
+static mfi_status put_list(lua_State *L, mfi_box *b, list *l, mfi_ns until, uint32_t *total) {
+  const char *at = l->packed;
+  *total = 0;
+  while (*total < l->n) {
+    uint32_t run = small_run(l, *total);
+    mfi_status st;
+    if (run > 0) {
+      st = put_run(L, b, &at, run, until, total);
+    } else {
+      st = put_patiently(L, b, &l->message[*total], until);
+      if (st == MFI_OK) ++*total;
+    }
+    if (st != MFI_OK) return st;
+  }
+  return MFI_OK;
+}
+
+static int queue_put_many(lua_State *L) {
+  mfi_box *b = self_of(L, "put_many");
+  luaL_argexpected(L, lua_istable(L, 2), 2, "table");
+  mfi_ns until = mfi_bind_timeout(L, 3, "put_many", NULL);
+  list l;
+  uint32_t total;
+  lua_settop(L, 2);
+  encode_list(L, b, 2, &l);
+  mfi_status st = put_list(L, b, &l, until, &total);
+  if (st == MFI_NOMEM) mfi_bind_raise(L, st, "put_many");
+  lua_pushinteger(L, total);
+  if (st == MFI_OK) return 1;
+  lua_pushstring(L, st == MFI_CLOSED ? "closed" : "timeout");
+  return 2;
+}
+
+// ---- get_many
+
+#define SCOOP 8192
+
+// Takes what is there, up to max messages, into the table at the top. How many.
+static lua_Integer take_there(lua_State *L, mfi_box *b, lua_Integer n, lua_Integer max) {
+  _Alignas(16) char room[SCOOP];
+  for (;;) {
+    size_t used, size;
+    uint32_t want = max - n > 100000 ? 100000 : (uint32_t)(max - n);
+    uint32_t got = mfi_queue_get_packed(b->m->self, b->o, room, sizeof room, want, &used);
+    const char *at = room;
+    for (uint32_t i = 0; i < got; i++) {
+      mfi_message m = {.bytes = mfi_queue_unpack(&at, &size)};
+      m.size = size;
+      mfi_decode(b->m->codec, L, &m, MFI_DECODE_WORKER);
+      lua_rawseti(L, -2, ++n);
+    }
+    if (got == 0) return n;
+  }
+}
+
+static int queue_get_many(lua_State *L) {
+  mfi_box *b = self_of(L, "get_many");
+  lua_Number limit = luaL_optnumber(L, 2, HUGE_VAL);
+  if (!(limit >= 1))
+    return luaL_error(L, "bad argument #2 to 'get_many' (positive number of messages expected)");
+  mfi_ns until = mfi_bind_timeout(L, 3, "get_many", NULL);
+  lua_Integer max = limit > 1e9 ? 1000000000 : (lua_Integer)limit, n;
+  lua_settop(L, 1);
+  lua_createtable(L, max < 1000 ? (int)max : 1000, 1);
+  n = take_there(L, b, 0, max);
+  while (n < max) { // the first message is waited for; large ones come one by one
+    mfi_taken t;
+    mfi_status st = mfi_queue_get(b->m->self, b->o, n == 0 ? until : 0, &t);
+    if (st == MFI_INTERRUPTED) {
+      mfi_context_look_up(L);
+      continue;
+    }
+    if (st != MFI_OK && n == 0) return give_reason(L, st == MFI_CLOSED ? "closed" : "timeout");
+    if (st != MFI_OK) break;
+    open_taken(L, b, &t);
+    lua_rawseti(L, -2, ++n);
+    n = take_there(L, b, n, max);
+  }
+  lua_pushinteger(L, n);
+  lua_setfield(L, -2, "n");
+  return 1;
+}
+
+// ---- The rest
+
+static int queue_size(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)mfi_queue_size(self_of(L, "size")->o));
+  return 1;
+}
+
+static int queue_empty(lua_State *L) {
+  lua_pushboolean(L, mfi_queue_size(self_of(L, "empty")->o) == 0);
+  return 1;
+}
+
+static int queue_full(lua_State *L) {
+  lua_pushboolean(L, mfi_queue_is_full(self_of(L, "full")->o));
+  return 1;
+}
+
+static int queue_close(lua_State *L) {
+  mfi_box *b = self_of(L, "close");
+  mfi_queue_close(b->m->self, b->o);
+  return 0;
+}
+
+static int queue_text(lua_State *L) {
+  mfi_box *b = mfi_bind_any(L, 1);
+  if (b == NULL || b->handle == 0) {
+    lua_pushliteral(L, "Queue(closed)");
+    return 1;
+  }
+  mfi_queue *q = mfi_queue_of(b->o);
+  lua_pushfstring(L, "Queue(#%I, %I", (LUAI_UACINT)b->o->number, (LUAI_UACINT)mfi_queue_size(b->o));
+  if (q->maxsize != 0) lua_pushfstring(L, "/%I", (LUAI_UACINT)q->maxsize);
+  else lua_pushliteral(L, "");
+  lua_pushstring(L, q->closed != 0 ? ", closed)" : ")");
+  lua_concat(L, 3);
+  return 1;
+}
+
+// q:iter() is written in Lua; a worker may have got its queue without the rest of the module.
+static int queue_iter(lua_State *L) {
+  self_of(L, "iter");
+  lua_settop(L, 1);
+  mfi_bind_require(L, "moonfleet.queue");
+  lua_insert(L, 1);
+  lua_call(L, 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+static int core_queue(lua_State *L) {
+  mfi_context *m = mfi_bind_context(L);
+  uint32_t place;
+  mfi_handle h = mfi_queue_make(m->self, (uint64_t)luaL_optinteger(L, 1, 0),
+                                (uint64_t)luaL_optinteger(L, 2, 0), &place);
+  if (h == 0) mfi_bind_raise(L, MFI_NOMEM, "Queue");
+  mfi_bind_new(L, MFI_KIND_QUEUE, h, place);
+  return 1;
+}
+
+void mfi_bind_open_queue(lua_State *L) {
+  static const luaL_Reg methods[] = {{"put", queue_put},
+                                     {"put_nowait", queue_put_nowait},
+                                     {"get", queue_get},
+                                     {"get_nowait", queue_get_nowait},
+                                     {"put_many", queue_put_many},
+                                     {"get_many", queue_get_many},
+                                     {"size", queue_size},
+                                     {"qsize", queue_size},
+                                     {"empty", queue_empty},
+                                     {"full", queue_full},
+                                     {"close", queue_close},
+                                     {"iter", queue_iter},
+                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__len", queue_size}, {"__tostring", queue_text}, {NULL, NULL}};
+  mfi_bind_methods(L, MFI_KIND_QUEUE, methods);
+  mfi_bind_metatable(L, MFI_KIND_QUEUE);
+  luaL_setfuncs(L, meta, 0);
+  lua_pop(L, 1);
+  lua_pushcfunction(L, core_queue);
+  lua_setfield(L, -2, "Queue");
+}

@@ -1,0 +1,151 @@
+// A state's context. Floor 5; see context.h. Locks nothing, sleeps nowhere.
+#include "script/context.h"
+
+#include "base/atomic.h"
+#include "script/embed.h"
+#include "script/error.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <string.h>
+
+static const char context_key, traceback_key;
+
+mfi_context *mfi_context_of(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &context_key);
+  mfi_context *m = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return m;
+}
+
+// ---- Opening
+
+// Loads an embedded module; upvalue 1 is its row. [-0, +1, v]
+static int load_embedded(lua_State *L) {
+  const mfi_embedded *e = lua_touserdata(L, lua_upvalueindex(1));
+  const char *name = lua_pushfstring(L, "=%s", e->name);
+  if (luaL_loadbufferx(L, e->text, e->size, name, "t") != LUA_OK) return lua_error(L);
+  lua_pushstring(L, e->name);
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+static void preload_modules(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  for (const mfi_embedded *e = mfi_embedded_modules; e->name != NULL; e++) {
+    lua_pushlightuserdata(L, (void *)(uintptr_t)e);
+    lua_pushcclosure(L, load_embedded, 1);
+    lua_setfield(L, -2, e->name);
+  }
+  lua_pushcfunction(L, mfi_state_bindings.open_core);
+  lua_setfield(L, -2, "moonfleet.core");
+  lua_pop(L, 1);
+}
+
+mfi_context *mfi_context_open(lua_State *L, mfi_self *self) {
+  mfi_context *m = lua_newuserdatauv(L, sizeof *m, 0);
+  memset(m, 0, sizeof *m);
+  m->self = self;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  m->L = lua_tothread(L, -1);
+  lua_pop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &context_key);
+  mfi_codec_hooks hooks = *mfi_state_bindings.hooks;
+  hooks.ud = m;
+  hooks.process = (uint64_t)mfi_os_pid();
+  m->codec = mfi_codec_open(L, &hooks);
+  preload_modules(L);
+  return m;
+}
+
+// ---- Errors
+
+int mfi_context_traceback(lua_State *L) {
+  mfi_stop *s = mfi_stop_current();
+  if (s != NULL && mfi_stop_raised(s) != 0) return 1;
+  luaL_traceback(L, L, NULL, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &traceback_key);
+  return 1;
+}
+
+void mfi_context_push_traceback(lua_State *L, bool take) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &traceback_key);
+  if (!take) return;
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &traceback_key);
+}
+
+// ---- Looking up
+
+int mfi_context_run_due(lua_State *L) {
+  mfi_context *m = mfi_context_of(L);
+  int n = 0;
+  mfi_note_clear(m->self, MFI_NOTE_DUE);
+  if (load_acquire(&m->self->slot->due) == 0) return 0;
+  if (lua_getfield(L, LUA_REGISTRYINDEX, "moonfleet.due") != LUA_TFUNCTION) {
+    lua_pop(L, 1);
+    return 0;
+  }
+  lua_call(L, 0, 1);
+  n = (int)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return n;
+}
+
+void mfi_context_look_up(lua_State *L) {
+  mfi_context *m = mfi_context_of(L);
+  uint32_t notes = load_acquire(&m->self->slot->notes);
+  mfi_event_done(m->self);
+  if ((notes & (MFI_NOTE_STOP | MFI_NOTE_INTERRUPT)) != 0)
+    mfi_note_clear(m->self, MFI_NOTE_STOP | MFI_NOTE_INTERRUPT);
+  if (m->stop != NULL) mfi_stop_check(L);
+  if ((notes & MFI_NOTE_DUE) != 0) mfi_context_run_due(L);
+}
+
+// ---- Payloads
+
+static void copy_encoded(const void *ctx, void *to) { mfi_encoded_copy(ctx, to); }
+
+mfi_source mfi_context_source(const mfi_encoded *m) {
+  return (mfi_source){
+      .size = m->size, .refs = m->refs, .nrefs = m->nrefs, .copy = copy_encoded, .ctx = m};
+}
+
+typedef struct parcel_head {
+  uint64_t size; // of the first part
+  uint32_t nrefs;
+  uint32_t pad;
+} parcel_head;
+
+static uint64_t pad8(uint64_t n) { return (n + 7) & ~(uint64_t)7; }
+
+static void copy_parcel(const void *ctx, void *to) {
+  const mfi_parcel *p = ctx;
+  char *at = to;
+  parcel_head head = {.size = p->part[0].size, .nrefs = p->part[0].nrefs};
+  memcpy(at, &head, sizeof head);
+  mfi_encoded_copy(&p->part[0], at + sizeof head);
+  mfi_encoded_copy(&p->part[1], at + sizeof head + pad8(head.size));
+}
+
+mfi_source mfi_parcel_pack(lua_State *L, mfi_parcel *p) {
+  uint32_t n0 = p->part[0].nrefs, n1 = p->part[1].nrefs;
+  p->refs = lua_newuserdatauv(L, (n0 + n1 + 1) * sizeof *p->refs, 0);
+  if (n0 != 0) memcpy(p->refs, p->part[0].refs, n0 * sizeof *p->refs);
+  if (n1 != 0) memcpy(p->refs + n0, p->part[1].refs, n1 * sizeof *p->refs);
+  uint64_t size = sizeof(parcel_head) + pad8(p->part[0].size) + p->part[1].size;
+  return (mfi_source){
+      .size = size, .refs = p->refs, .nrefs = n0 + n1, .copy = copy_parcel, .ctx = p};
+}
+
+void mfi_parcel_open(const mfi_body *body, const void *bytes, uint64_t size, mfi_message part[2]) {
+  const parcel_head *head = bytes;
+  const char *at = (const char *)bytes + sizeof *head;
+  part[0] = (mfi_message){
+      .bytes = (const uint8_t *)at, .size = head->size, .refs = body->refs, .nrefs = head->nrefs};
+  uint64_t behind = sizeof *head + pad8(head->size);
+  part[1] = (mfi_message){.bytes = (const uint8_t *)bytes + behind,
+                          .size = size - behind,
+                          .refs = body->refs + head->nrefs,
+                          .nrefs = body->nrefs - head->nrefs};
+}

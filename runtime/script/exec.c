@@ -1,0 +1,334 @@
+// A worker's life: its state, its target or its pool's jobs, its end. Floor 5; see exec.h. Locks and
+// sleeps as the flow functions that it calls.
+#include "script/exec.h"
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "base/fault.h"
+#include "flow/stream.h"
+#include "script/error.h"
+#include "script/exec_job.h"
+#include "script/state.h"
+
+#include <lauxlib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct life {
+  mfi_alarm alarm;
+  mfi_self *self;
+  mfi_object *worker;
+  mfi_context *m;
+  mfi_stop stop;
+} life;
+
+// ---- Output
+
+static mfi_output_turn take_turn(void *ud, int stream) {
+  mfi_status st = mfi_stream_take(ud, stream - 1);
+  if (st == MFI_INTERRUPTED) return MFI_TURN_NONE;
+  return st == MFI_OK ? MFI_TURN_CLEAN : MFI_TURN_TORN;
+}
+
+static void give_turn(void *ud, int stream, bool unfinished) {
+  mfi_stream_give(ud, stream - 1, unfinished);
+}
+
+mfi_output *mfi_exec_output(mfi_self *self, mfi_output_kind kind, bool no_input) {
+  mfi_output_config c = {
+      .kind = kind, .lock = take_turn, .unlock = give_turn, .ud = self, .no_input = no_input};
+  return mfi_output_open(&c);
+}
+
+// ---- Opening a state
+
+lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_limit) {
+  mfi_state_config c = {.memory_limit = memory_limit, .output = output};
+  mfi_os_random(&c.seed, sizeof c.seed);
+  c.stream = mfi_slot_id(self, self->index);
+  return mfi_state_open(&c);
+}
+
+// Sets package.NAME from the context table at index 1.
+static void set_package(lua_State *L, const char *name) {
+  if (lua_getglobal(L, "package") == LUA_TTABLE && lua_getfield(L, 1, name) == LUA_TSTRING)
+    lua_setfield(L, -2, name);
+  lua_settop(L, 1);
+}
+
+static void add_preloads(lua_State *L) {
+  if (lua_getfield(L, 1, "preload") == LUA_TTABLE) {
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+      lua_pushvalue(L, -2);
+      if (lua_rawget(L, 3) == LUA_TNIL) {
+        lua_pushvalue(L, -3);
+        lua_pushvalue(L, -3);
+        lua_rawset(L, 3);
+      }
+      lua_pop(L, 1);
+    }
+  }
+  lua_settop(L, 1);
+}
+
+// Decodes the first part of a payload and makes the state like its sender's. [-0, +0, v]
+void mfi_exec_set_context(lua_State *L, mfi_context *m, const mfi_message *message) {
+  if (mfi_decode(m->codec, L, message, MFI_DECODE_WORKER) != 1 || !lua_istable(L, 1)) {
+    lua_settop(L, 0);
+    return;
+  }
+  set_package(L, "path");
+  set_package(L, "cpath");
+  add_preloads(L);
+  if (lua_getfield(L, 1, "arg") == LUA_TTABLE) lua_setglobal(L, "arg");
+  lua_settop(L, 1);
+  lua_setfield(L, LUA_REGISTRYINDEX, "moonfleet.context");
+}
+
+// ---- Calling
+
+int mfi_exec_call(lua_State *L, int first) {
+  if (lua_type(L, first) == LUA_TSTRING) {
+    size_t size;
+    const char *name = lua_tolstring(L, first, &size);
+    mfi_func_resolve_name(L, name, size);
+    lua_replace(L, first);
+  }
+  lua_pushvalue(L, first + 1);
+  lua_remove(L, first + 1);
+  if (lua_isnil(L, -1)) lua_pop(L, 1); // no keyword arguments
+  lua_call(L, lua_gettop(L) - first, LUA_MULTRET);
+  return lua_gettop(L) - first + 1;
+}
+
+static void push_failure(lua_State *L, int error) {
+  error = lua_absindex(L, error);
+  lua_pushvalue(L, error);
+  mfi_context_push_traceback(L, true);
+}
+
+// Encodes {error, traceback}; an error that cannot be sent is sent as its text. [-0, +0, v]
+static int encode_failure(lua_State *L) {
+  mfi_context *m = mfi_context_of(L);
+  mfi_encoded *out = lua_touserdata(L, 3);
+  mfi_encode(m->codec, L, 1, 2, "error;traceback", 0, out);
+  return 0;
+}
+
+void mfi_exec_encode_failure(lua_State *L, int error, mfi_encoded *out) {
+  mfi_context *m = mfi_context_of(L);
+  int top = lua_gettop(L);
+  push_failure(L, error);
+  lua_pushcfunction(L, encode_failure);
+  lua_pushvalue(L, top + 1);
+  lua_pushvalue(L, top + 2);
+  lua_pushlightuserdata(L, out);
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
+  lua_pop(L, 1);
+  luaL_tolstring(L, top + 1, NULL); // a __tostring that raises passes its error on
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 2);
+  mfi_encode(m->codec, L, top + 1, 2, "error;traceback", 0, out);
+}
+
+// ---- A target of its own
+
+static int run_target(lua_State *L) {
+  life *l = lua_touserdata(L, 1);
+  lua_settop(L, 0);
+  const void *bytes;
+  uint64_t size;
+  mfi_message part[2];
+  mfi_body *body = mfi_worker_payload(l->self, l->worker, &bytes, &size);
+  mfi_parcel_open(body, bytes, size, part);
+  mfi_exec_set_context(L, l->m, &part[0]);
+  mfi_decode(l->m->codec, L, &part[1], MFI_DECODE_WORKER);
+  int n = mfi_exec_call(L, 1);
+  mfi_encoded e;
+  mfi_encode(l->m->codec, L, 1, n, "result", 0, &e);
+  mfi_source src = mfi_context_source(&e);
+  mfi_status st = mfi_worker_set_result(l->self, l->worker, MFI_OK, &src);
+  mfi_encoded_release(l->m->codec, L, &e);
+  if (st != MFI_OK) mfi_error_raise(L, "no_memory", "no shared memory for the result");
+  return 0;
+}
+
+static void print_uncaught(life *l, lua_State *L) {
+  const char *message = luaL_tolstring(L, -1, NULL);
+  mfi_context_push_traceback(L, false);
+  const char *trace = lua_tostring(L, -1);
+  lua_pushfstring(L, "%s: %s%s%s\n", l->self->slot->name, message, trace != NULL ? "\n" : "",
+                  trace != NULL ? trace : "");
+  size_t size;
+  const char *text = lua_tolstring(L, -1, &size);
+  mfi_output_write(l->m->output, 2, text, size);
+}
+
+static int report_failure(lua_State *L) {
+  life *l = lua_touserdata(L, 2);
+  mfi_encoded e;
+  lua_settop(L, 1);
+  print_uncaught(l, L);
+  lua_settop(L, 1);
+  mfi_exec_encode_failure(L, 1, &e);
+  mfi_source src = mfi_context_source(&e);
+  mfi_status why = mfi_exec_why(L, 1);
+  mfi_worker_set_result(l->self, l->worker, why, &src);
+  mfi_encoded_release(l->m->codec, L, &e);
+  return 0;
+}
+
+static int stop_code(const mfi_stop *stop) {
+  uint32_t raised = mfi_stop_raised(stop);
+  if ((raised & MFI_STOP_EXIT) != 0) return stop->exit_code;
+  return (raised & MFI_STOP_KILL) != 0 ? -SIGKILL : -SIGTERM;
+}
+
+static int live_for_target(life *l, lua_State *L) {
+  lua_pushcfunction(L, mfi_context_traceback);
+  lua_pushcfunction(L, run_target);
+  lua_pushlightuserdata(L, l);
+  int status = lua_pcall(L, 1, 0, 1);
+  if (mfi_stop_raised(&l->stop) != 0) return stop_code(&l->stop);
+  if (status == LUA_OK) return 0;
+  lua_pushcfunction(L, report_failure);
+  lua_insert(L, -2);
+  lua_pushlightuserdata(L, l);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) mfi_worker_set_result(l->self, l->worker, MFI_FAILED, NULL);
+  return 1;
+}
+
+// ---- A pool's jobs
+
+int mfi_exec_initialize(lua_State *L) {
+  const void *bytes = lua_touserdata(L, 1);
+  const mfi_body *body = lua_touserdata(L, 2);
+  uint64_t size = (uint64_t)lua_tointeger(L, 3);
+  mfi_context *m = mfi_context_of(L);
+  mfi_message part[2];
+  lua_settop(L, 0);
+  mfi_parcel_open(body, bytes, size, part);
+  mfi_exec_set_context(L, m, &part[0]);
+  mfi_decode(m->codec, L, &part[1], MFI_DECODE_WORKER);
+  MFI_FAULT(&m->self->region->faults, MFI_FAULT_INITIALIZER);
+  if (!lua_isnil(L, 1)) mfi_exec_call(L, 1);
+  return 0;
+}
+
+static int break_pool(lua_State *L) {
+  mfi_context *m = mfi_context_of(L);
+  mfi_encoded e;
+  mfi_exec_encode_failure(L, 1, &e);
+  mfi_source src = mfi_context_source(&e);
+  mfi_pool_break(m->self, m->core, &src);
+  mfi_encoded_release(m->codec, L, &e);
+  return 0;
+}
+
+bool mfi_exec_init_pool(mfi_context *m, const void *bytes, uint64_t size, const mfi_body *body) {
+  lua_State *L = m->L;
+  lua_pushcfunction(L, mfi_context_traceback);
+  lua_pushcfunction(L, mfi_exec_initialize);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)bytes);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)body);
+  lua_pushinteger(L, (lua_Integer)size);
+  bool ok = lua_pcall(L, 3, 0, 1) == LUA_OK;
+  if (!ok && mfi_stop_raised(m->stop) == 0) {
+    lua_pushcfunction(L, break_pool);
+    lua_insert(L, -2);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) mfi_pool_break(m->self, m->core, NULL);
+  }
+  lua_settop(L, 0);
+  return ok && mfi_stop_raised(m->stop) == 0;
+}
+
+static int look_up(lua_State *L) {
+  mfi_context_look_up(L);
+  return 0;
+}
+
+// False: it was stopped.
+static bool look_up_protected(life *l, lua_State *L) {
+  lua_pushcfunction(L, look_up);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_pop(L, 1);
+  return mfi_stop_raised(&l->stop) == 0;
+}
+
+static int live_for_pool(life *l, lua_State *L) {
+  mfi_worker *w = mfi_worker_of(l->worker);
+  mfi_core *c = mfi_core_of(l->m->core);
+  const void *bytes;
+  uint64_t size;
+  mfi_body *body = mfi_worker_payload(l->self, l->worker, &bytes, &size);
+  if (!mfi_exec_init_pool(l->m, bytes, size, body))
+    return mfi_stop_raised(&l->stop) != 0 ? stop_code(&l->stop) : 1;
+  store_release(&w->ready, 1u);
+  for (;;) {
+    mfi_ref job;
+    uint32_t kick = load_acquire(&c->kick);
+    if (mfi_pool_leave(l->self, l->m->core, w)) return 0;
+    mfi_status st = mfi_pool_take(l->self, l->m->core, kick, MFI_NEVER, &job);
+    if (st == MFI_INTERRUPTED && !look_up_protected(l, L)) return stop_code(&l->stop);
+    if (st != MFI_OK) continue;
+    if (!mfi_exec_job(l->m, l->m->core, job)) return stop_code(&l->stop);
+  }
+}
+
+// ---- The whole
+
+static int live(life *l, lua_State *L) {
+  mfi_self *self = l->self;
+  mfi_stop_bind(&l->stop, L, &self->slot->stop, 0);
+  l->m->stop = &l->stop;
+  mfi_stop_wrap(L);
+  int code = l->m->core != NULL ? live_for_pool(l, L) : live_for_target(l, L);
+  bool orderly = (mfi_stop_raised(&l->stop) & ~MFI_STOP_EXIT) == 0;
+  mfi_stop_clear(&l->stop);
+  if (orderly) mfi_state_bindings.at_exit(L);
+  mfi_exec_end_children(self, orderly);
+  mfi_handles_abandon(self);
+  return code;
+}
+
+static int setup(lua_State *L) {
+  life *l = lua_touserdata(L, 1);
+  l->m = mfi_context_open(L, l->self);
+  return 0;
+}
+
+int mfi_exec_worker(mfi_self *self, mfi_object *worker) {
+  mfi_worker *w = mfi_worker_of(worker);
+  life l = {.self = self, .worker = worker};
+  mfi_output *output =
+      mfi_exec_output(self, MFI_OUTPUT_WORKER, w->backend == MFI_BACKEND_THREAD);
+  lua_State *L = output == NULL ? NULL : mfi_exec_open(self, output, w->memory_limit);
+  int code = 1;
+  if (L != NULL) {
+    lua_pushcfunction(L, setup);
+    lua_pushlightuserdata(L, &l);
+    if (lua_pcall(L, 1, 0, 0) == LUA_OK) {
+      l.m->output = output;
+      l.m->worker = worker;
+      if (w->backend == MFI_BACKEND_PROCESS) l.m->alarm = &l.alarm;
+      if (w->pool != 0) l.m->core = mfi_object_of(self, w->pool);
+      code = live(&l, L);
+      l.m->closing = true;
+      mfi_exec_close_spares(l.m);
+    }
+    lua_settop(L, 0);
+    mfi_state_close(L);
+    if (l.m != NULL && l.m->stop != NULL) mfi_stop_unbind(&l.stop);
+  }
+  if (output != NULL) {
+    mfi_output_finish(output);
+    mfi_output_close(output);
+  }
+  return code;
+}
+
+void mfi_exec_poke(mfi_self *self, uint32_t slot) {
+  mfi_slot *s = mfi_slot_at(self, slot);
+  mfi_os_kill_thread((pid_t)s->pid, (pid_t)s->tid, mfi_os_stop_signal());
+}

@@ -1,0 +1,39 @@
+// Running what workers are for: a target of their own, or a pool's jobs. Floor 5.
+//
+//   worker: open a state → context, payload → target | initializer, jobs … → children → close the state
+//
+// An item is run in one protected call: its function, its arguments, the call, its result. Where it
+// fails decides its status; a stop that passes through ends the worker.
+#ifndef MFI_SCRIPT_EXEC_H
+#define MFI_SCRIPT_EXEC_H
+
+#include "script/context.h"
+
+// mfi_item.kind: what the bytes of an item are.
+enum {
+  MFI_ITEM_ARGS = 0, // arguments of its batch's function
+  MFI_ITEM_CALL = 1, // function (or "module:name"), kwargs or nil, arguments
+  MFI_ITEM_C = 2     // C tasks: function pointer, then bytes
+};
+
+// mfi_runtime_up.run and .poke.
+int mfi_exec_worker(mfi_self *self, mfi_object *worker);
+void mfi_exec_poke(mfi_self *self, uint32_t slot);
+
+// Runs the items of a job that the caller has taken, and ends it. False: it was stopped in the middle,
+// the job is still the slot's, for its burial.
+bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job);
+
+// Runs a queued job inside the caller's task (or its submit: serial pools), in a state of its own.
+// False: somebody else has taken it, or there is no state to be had.
+bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job);
+// Ends the spare states of a context; before its own state is closed.
+void mfi_exec_close_spares(mfi_context *m);
+
+// At a worker's or script's end: waits for children that are not daemons, terminates those that are.
+void mfi_exec_end_children(mfi_self *self, bool wait);
+
+// Calls the target or initializer at `first`: f, kwargs or nil, args …; results are left. [-n, +m, v]
+int mfi_exec_call(lua_State *L, int first);
+
+#endif

@@ -1,0 +1,195 @@
+// Running tasks inside a task (or inside a submit: serial pools), in a Lua state of their own on the
+// same thread; and the children of who ends. Floor 5; see exec.h.
+#include "script/exec_job.h"
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "flow/spec.h"
+#include "script/state.h"
+
+#include <lauxlib.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEEPEST 30
+
+// A state that runs jobs of one pool for its owner's state.
+typedef struct spare {
+  struct spare *next;
+  mfi_handle core;
+  lua_State *L;
+  mfi_context *m;
+  mfi_stop stop;
+  uint32_t request; // of serial pools: what is asked for stops the task, not its caller
+  bool busy;
+} spare;
+
+// ---- States
+
+static int set_up(lua_State *L) {
+  spare *s = lua_touserdata(L, 1);
+  mfi_context *owner = lua_touserdata(L, 2);
+  s->m = mfi_context_open(L, owner->self);
+  return 0;
+}
+
+static void free_spare(spare *s) {
+  if (s->L != NULL) mfi_state_close(s->L);
+  free(s);
+}
+
+static spare *open_spare(mfi_context *owner, mfi_object *core) {
+  spare *s = calloc(1, sizeof *s);
+  if (s == NULL) return NULL;
+  s->core = mfi_object_handle(owner->self, core);
+  s->L = mfi_exec_open(owner->self, owner->output, mfi_core_of(core)->memory_limit);
+  if (s->L != NULL) {
+    lua_pushcfunction(s->L, set_up);
+    lua_pushlightuserdata(s->L, s);
+    lua_pushlightuserdata(s->L, owner);
+    if (lua_pcall(s->L, 2, 0, 0) != LUA_OK) s->m = NULL;
+  }
+  if (s->m == NULL) {
+    free_spare(s);
+    return NULL;
+  }
+  s->m->output = owner->output;
+  s->m->worker = owner->worker;
+  s->m->core = core;
+  s->m->alarm = owner->alarm;
+  s->m->depth = owner->depth + 1;
+  mfi_stop_wrap(s->L);
+  s->next = owner->spares;
+  owner->spares = s;
+  return s;
+}
+
+static void drop_spare(mfi_context *owner, spare *s) {
+  spare **link = &owner->spares;
+  while (*link != s) link = &(*link)->next;
+  *link = s->next;
+  mfi_exec_close_spares(s->m);
+  free_spare(s);
+}
+
+void mfi_exec_close_spares(mfi_context *m) {
+  while (m->spares != NULL) drop_spare(m, m->spares);
+}
+
+// ---- Running
+
+static void bind_spare(spare *s, mfi_context *owner, bool serial) {
+  mfi_stop_bind(&s->stop, s->L, serial ? &s->request : &owner->self->slot->stop, 0);
+  s->m->stop = &s->stop;
+  s->busy = true;
+}
+
+static void unbind_spare(spare *s) {
+  mfi_stop_clear(&s->stop);
+  mfi_stop_unbind(&s->stop);
+  s->busy = false;
+}
+
+static bool initialize(spare *s, mfi_self *self, mfi_object *core) {
+  mfi_ref block = mfi_core_of(core)->spec;
+  mfi_spec *spec = mfi_spec_at(self, block);
+  return mfi_exec_init_pool(s->m, (const char *)spec + spec->payload_at, spec->payload_size,
+                            mfi_message_body(self, block));
+}
+
+// A state of the pool that is not in use, ready for jobs, bound. NULL: none to be had.
+static spare *ready_spare(mfi_context *owner, mfi_object *core, bool serial) {
+  mfi_handle h = mfi_object_handle(owner->self, core);
+  spare *s = owner->spares;
+  while (s != NULL && (s->busy || s->core != h)) s = s->next;
+  if (s != NULL) {
+    bind_spare(s, owner, serial);
+    return s;
+  }
+  s = open_spare(owner, core);
+  if (s == NULL) return NULL;
+  bind_spare(s, owner, serial);
+  if (initialize(s, owner->self, core)) return s;
+  unbind_spare(s);
+  drop_spare(owner, s);
+  return NULL;
+}
+
+// The task was stopped in the middle. In a serial pool that ends it alone; in a worker the stop goes on.
+static void end_stopped(mfi_context *owner, spare *s, mfi_object *core, mfi_ref job, bool serial) {
+  mfi_self *self = owner->self;
+  uint32_t why = mfi_stop_raised(&s->stop);
+  unbind_spare(s);
+  if (serial) {
+    mfi_death death = {.pid = (uint32_t)mfi_os_pid(), .exitcode = s->stop.exit_code};
+    bool exited = (why & MFI_STOP_EXIT) != 0;
+    memcpy(death.worker, self->slot->name, sizeof death.worker);
+    mfi_status status = exited ? MFI_WORKER_DIED : (mfi_status)(why & MFI_STOP_STATUS);
+    mfi_job_charge(self, job, status, &death);
+    self->slot->stop = 0;
+    self->slot->stop_job = 0;
+    mfi_job *j = mfi_job_at(self, job);
+    if (mfi_job_ended(j) < j->nitems && !mfi_job_is_cancelled(self, j))
+      mfi_pool_give_back(self, core, job);
+    else
+      mfi_job_end(self, core, job, mfi_job_ended(j) == j->nitems ? MFI_OK : MFI_CANCELLED);
+  }
+  drop_spare(owner, s);
+}
+
+bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job) {
+  mfi_context *owner = mfi_context_of(L);
+  bool serial = mfi_core_of(core)->backend == MFI_BACKEND_SERIAL;
+  if (owner->depth >= DEEPEST) return false;
+  spare *s = ready_spare(owner, core, serial);
+  if (s == NULL) return false;
+  if (!mfi_pool_take_this(owner->self, core, job)) {
+    unbind_spare(s);
+    return false;
+  }
+  int64_t deadline = owner->self->slot->deadline;
+  bool through = mfi_exec_job(s->m, core, job);
+  if (through)
+    unbind_spare(s);
+  else
+    end_stopped(owner, s, core, job, serial);
+  if (deadline != 0 && owner->alarm != NULL) mfi_exec_limit(owner, deadline - mfi_os_now());
+  if (owner->stop != NULL) mfi_stop_check(L);
+  return true;
+}
+
+// ---- Children
+
+typedef struct family {
+  bool wait;
+  bool daemons; // in this round
+} family;
+
+static void stop_daemon(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
+  family *f = ctx;
+  mfi_worker *w = mfi_worker_of(o);
+  MFI_UNUSED(h);
+  if (w->pool == 0 && (!f->wait || w->daemon)) mfi_worker_stop(self, o, SIGTERM);
+}
+
+static void join_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
+  family *f = ctx;
+  uint32_t place;
+  if (mfi_worker_of(o)->pool != 0 || (mfi_worker_of(o)->daemon != 0) != f->daemons) return;
+  if (mfi_handle_add(self, h, &place) != MFI_OK) return;
+  mfi_note_clear(self, MFI_NOTE_DUE);
+  mfi_worker_join(self, o, f->wait ? MFI_NEVER : mfi_os_deadline(2));
+  mfi_handle_drop(self, place);
+}
+
+void mfi_exec_end_children(mfi_self *self, bool wait) {
+  uint64_t me = mfi_slot_id(self, self->index);
+  family f = {.wait = wait};
+  if (!wait) mfi_worker_each(self, me, stop_daemon, &f);
+  mfi_worker_each(self, me, join_child, &f);
+  mfi_worker_each(self, me, stop_daemon, &f);
+  f.daemons = true;
+  f.wait = false;
+  mfi_worker_each(self, me, join_child, &f);
+}
