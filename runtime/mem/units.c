@@ -48,8 +48,8 @@ static uint64_t find_scan(mfi_self *self, uint64_t n) {
   return start;
 }
 
-// What is given out is no longer a free run: forget it, keep what is left of it. A hint outlives who
-// dies while it changes it, so at each step it names free units only.
+// What is given out is no longer a free run: forget it, keep what is left of it. A hint outlives
+// who dies while it changes it, so at each step it names free units only.
 static void forget(mfi_heap *h, uint64_t start, uint64_t n) {
   for (unsigned k = 0; k < MFI_RECENT; k++) {
     uint64_t s = h->recent[k].start, end = s + h->recent[k].units;

@@ -1,0 +1,589 @@
+// The walk: a process is killed at the first, second, third … step of an operation, until the
+// operation gets through. After each death its slot is buried, now and then by a burier that is
+// killed too; then everything must be as if the operation had happened, or had not, and nothing is
+// left over.
+#include "world.h"
+
+#ifdef MFI_FAULTS
+
+typedef struct stage {
+  mfi_self self; // of who watches
+  mfi_handle h;  // the object on stage, and the watcher's place of it
+  uint32_t place;
+  mfi_object *o;
+  mfi_handle other; // a second object, named in messages
+  uint32_t other_place;
+  bool has_other;
+  uint64_t before; // messages in the queue before the act
+  worker sleeper;
+  bool has_sleeper;
+  // The actor's own, in its copy of this stage.
+  uint32_t mine;
+  mfi_ref block;
+  mfi_handle last;
+} stage;
+
+typedef struct scene {
+  const char *name;
+  void (*set)(stage *t);                       // the watcher's: before the act
+  void (*prepare)(mfi_self *self, stage *t);   // the actor's: before its steps are counted
+  void (*act)(mfi_self *self, stage *t);       // the actor's: what is walked
+  void (*meanwhile)(stage *t, const worker *); // the watcher's: while the actor acts
+  void (*check)(stage *t, bool done);          // the watcher's: after the burial
+} scene;
+
+// ---- Sets
+
+static void set_nothing(stage *t) { MFI_UNUSED(t); }
+
+static void set_object(stage *t, mfi_object_kind kind) {
+  t->h = mfi_object_make(&t->self, kind, &t->place);
+  t->o = mfi_object_of(&t->self, t->h);
+}
+static void set_queue(stage *t) { set_object(t, MFI_KIND_QUEUE); }
+static void set_lock(stage *t) { set_object(t, MFI_KIND_LOCK); }
+static void set_rlock(stage *t) { set_object(t, MFI_KIND_RLOCK); }
+static void set_semaphore(stage *t) {
+  set_object(t, MFI_KIND_BOUNDED);
+  mfi_semaphore_init(t->o, 3, true);
+}
+
+static void set_used_queue(stage *t) { // its ring is there, at some place in it
+  mfi_status st;
+  set_queue(t);
+  put_number(&t->self, t->o, 1, 200, 0);
+  get_number(&t->self, t->o, 0, &st);
+}
+
+static void fill(stage *t, size_t size, uint64_t n) {
+  for (uint64_t i = 1; i <= n; i++)
+    CHECK_EQ(put_number(&t->self, t->o, i, size, 0), MFI_OK);
+  t->before = n;
+}
+static void set_small_messages(stage *t) {
+  set_queue(t);
+  fill(t, 16, 3);
+}
+static void set_large_messages(stage *t) {
+  set_queue(t);
+  fill(t, 1000, 3);
+}
+static void set_full_ring(stage *t) { // one more of 200 bytes needs another ring
+  set_queue(t);
+  fill(t, 200, 2);
+}
+static void set_two_rings(stage *t) { // the first is sealed, one message is left in it
+  mfi_status st;
+  set_queue(t);
+  put_number(&t->self, t->o, 1, 200, 0);
+  fill(t, 200, 4);
+  get_number(&t->self, t->o, 0, &st);
+}
+static void set_wrap(stage *t) { // the next record needs a pad in front
+  mfi_status st;
+  set_queue(t);
+  for (int i = 0; i < 2; i++) {
+    put_number(&t->self, t->o, 1, 160, 0);
+    get_number(&t->self, t->o, 0, &st);
+  }
+}
+
+static void set_other(stage *t) {
+  t->other = mfi_queue_make(&t->self, 0, 0, &t->other_place);
+  t->has_other = true;
+}
+
+static mfi_status put_with_refs(mfi_self *self, stage *t, uint64_t n) {
+  mfi_handle refs[2] = {t->other, t->other};
+  mfi_bytes b = {&n, sizeof n};
+  mfi_source src = mfi_source_bytes(&b);
+  src.refs = refs;
+  src.nrefs = 2;
+  return mfi_queue_put(self, t->o, &src, 0);
+}
+static void set_queue_and_other(stage *t) {
+  set_used_queue(t);
+  set_other(t);
+}
+static void set_messages_with_refs(stage *t) {
+  set_queue(t);
+  set_other(t);
+  for (uint64_t n = 1; n <= 2; n++)
+    CHECK_EQ(put_with_refs(&t->self, t, n), MFI_OK);
+  t->before = 2;
+}
+
+static void set_sleeper(stage *t, work_fn *fn) {
+  worker_fork(&t->self, &t->sleeper, fn, t);
+  t->has_sleeper = true;
+  worker_until_asleep(&t->self, &t->sleeper);
+}
+static void sleep_in_get(mfi_self *self, void *arg) {
+  stage *t = arg;
+  mfi_status st;
+  uint64_t n = get_number(self, t->o, soon(LONG_SECONDS), &st);
+  if (n != 1000 && st != MFI_CLOSED)
+    _exit(2);
+}
+static void set_sleeping_consumer(stage *t) {
+  set_used_queue(t);
+  set_sleeper(t, sleep_in_get);
+}
+static void sleep_in_put(mfi_self *self, void *arg) {
+  stage *t = arg;
+  mfi_status st = put_number(self, t->o, 2000, 16, soon(LONG_SECONDS));
+  if (st != MFI_OK && st != MFI_CLOSED)
+    _exit(2);
+}
+static void set_sleeping_producer(stage *t) {
+  t->h = mfi_queue_make(&t->self, 1, 0, &t->place);
+  t->o = mfi_object_of(&t->self, t->h);
+  fill(t, 16, 1);
+  set_sleeper(t, sleep_in_put);
+}
+static void sleep_in_acquire(mfi_self *self, void *arg) {
+  stage *t = arg;
+  bool abandoned;
+  uint32_t place;
+  mfi_handle_add(self, t->h, &place);
+  if (mfi_lock_acquire(self, t->o, soon(LONG_SECONDS), &abandoned) != MFI_OK ||
+      mfi_lock_release(self, t->o) != MFI_OK)
+    _exit(2);
+}
+
+// ---- What actors do
+
+static void hold(mfi_self *self, stage *t) {
+  CHECK_EQ(mfi_handle_add(self, t->h, &t->mine), MFI_OK);
+}
+static void alloc_small(mfi_self *self, stage *t) {
+  MFI_UNUSED(t);
+  mfi_heap_alloc(self, 100, MFI_BLOCK_BYTES);
+}
+static void alloc_large(mfi_self *self, stage *t) {
+  MFI_UNUSED(t);
+  mfi_heap_alloc(self, 200000, MFI_BLOCK_BYTES);
+}
+static void use_heap(mfi_self *self, stage *t) { // so that there is something free already
+  MFI_UNUSED(t);
+  mfi_ref a = mfi_heap_alloc(self, 100, MFI_BLOCK_BYTES);
+  mfi_ref b = mfi_heap_alloc(self, 200000, MFI_BLOCK_BYTES);
+  mfi_heap_free(self, a);
+  mfi_heap_free(self, b);
+}
+static void have_small(mfi_self *self, stage *t) {
+  t->block = mfi_heap_alloc(self, 100, MFI_BLOCK_BYTES);
+  alloc_small(self, t); // not the top of the hand
+}
+static void have_large(mfi_self *self, stage *t) {
+  t->block = mfi_heap_alloc(self, 200000, MFI_BLOCK_BYTES);
+  alloc_small(self, t);
+}
+static void free_block(mfi_self *self, stage *t) { mfi_heap_free(self, t->block); }
+
+static void make_object(mfi_self *self, stage *t) {
+  uint32_t place;
+  MFI_UNUSED(t);
+  mfi_queue_make(self, 0, 0, &place);
+}
+static void make_used_object(mfi_self *self, stage *t) {
+  uint32_t place;
+  MFI_UNUSED(t);
+  mfi_queue_make(self, 0, 0, &place);
+  mfi_handle_drop(self, place);
+}
+static void drop_mine(mfi_self *self, stage *t) { mfi_handle_drop(self, t->mine); }
+static void add_many(mfi_self *self, stage *t) {
+  uint32_t place;
+  for (int i = 0; i < 12; i++)
+    mfi_handle_add(self, t->h, &place);
+}
+static void make_full_queue(mfi_self *self, stage *t) { // only the actor holds it
+  stage mine = *t;
+  mine.h = mfi_queue_make(self, 0, 0, &t->mine);
+  mine.o = mfi_object_of(self, mine.h);
+  CHECK_EQ(put_number(self, mine.o, 1, 16, 0), MFI_OK);
+  CHECK_EQ(put_number(self, mine.o, 2, 1000, 0), MFI_OK);
+  CHECK_EQ(put_with_refs(self, &mine, 3), MFI_OK);
+  // A queue in it that nobody else holds, so that its end ends another one.
+  uint32_t inner;
+  mine.other = mfi_queue_make(self, 0, 0, &inner);
+  CHECK_EQ(put_number(self, mfi_object_of(self, mine.other), 4, 16, 0), MFI_OK);
+  CHECK_EQ(put_with_refs(self, &mine, 5), MFI_OK);
+  mfi_handle_drop(self, inner);
+}
+
+static void put_small(mfi_self *self, stage *t) { put_number(self, t->o, 1000, 16, 0); }
+static void put_large(mfi_self *self, stage *t) { put_number(self, t->o, 1000, 1000, 0); }
+static void put_200(mfi_self *self, stage *t) { put_number(self, t->o, 1000, 200, 0); }
+static void put_refs(mfi_self *self, stage *t) { put_with_refs(self, t, 1000); }
+static void put_packed(mfi_self *self, stage *t) {
+  char packed[1024];
+  size_t used = 0;
+  uint32_t done;
+  for (uint64_t n = 1000; n < 1020; n++) {
+    memset(mfi_queue_pack(packed + used, 24), (int)(n % 251), 24);
+    memcpy(packed + used + 8, &n, 8);
+    used += mfi_queue_packed_size(24);
+  }
+  mfi_queue_put_packed(self, t->o, packed, 20, 0, &done, &used);
+}
+static void get(mfi_self *self, stage *t) {
+  mfi_status st;
+  get_number(self, t->o, 0, &st);
+}
+static void get_packed(mfi_self *self, stage *t) {
+  char got[1024];
+  size_t used;
+  mfi_queue_get_packed(self, t->o, got, sizeof got, 2, &used);
+}
+static void get_asleep(mfi_self *self, stage *t) {
+  mfi_status st;
+  get_number(self, t->o, soon(LONG_SECONDS), &st);
+}
+static void close_queue(mfi_self *self, stage *t) { mfi_queue_close(self, t->o); }
+
+static void acquire(mfi_self *self, stage *t) {
+  bool abandoned;
+  mfi_lock_acquire(self, t->o, 0, &abandoned);
+}
+static void hold_and_acquire(mfi_self *self, stage *t) {
+  hold(self, t);
+  acquire(self, t);
+  worker_fork(&t->self, &t->sleeper, sleep_in_acquire, t);
+}
+static void release(mfi_self *self, stage *t) { mfi_lock_release(self, t->o); }
+static void abandon(mfi_self *self, stage *t) {
+  MFI_UNUSED(t);
+  mfi_handles_abandon(self);
+}
+static void hold_and_own(mfi_self *self, stage *t) {
+  hold(self, t);
+  acquire(self, t);
+}
+static void take_permit(mfi_self *self, stage *t) { mfi_semaphore_acquire(self, t->o, t->mine, 0); }
+static void hold_and_take_permits(mfi_self *self, stage *t) {
+  hold(self, t);
+  take_permit(self, t);
+  take_permit(self, t);
+}
+static void give_permit(mfi_self *self, stage *t) { mfi_semaphore_release(self, t->o, t->mine, 1); }
+
+// ---- Meanwhile
+
+static bool has_ended(pid_t pid) {
+  siginfo_t info = {.si_pid = 0};
+  return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
+static bool sleeps(const mfi_self *self, const worker *w) {
+  mfi_ref e = load_seqcst(&mfi_slot_at(self, w->slot)->sleeping_on);
+  return e != 0 && (load_seqcst((uint32_t *)mfi_at(self, e)) & 1) != 0;
+}
+
+static void put_when_asleep(stage *t, const worker *actor) {
+  while (!has_ended(actor->pid) && !sleeps(&t->self, actor))
+    usleep(20);
+  put_number(&t->self, t->o, 1000, 16, 0);
+  while (!has_ended(actor->pid) && !has_ended(t->sleeper.pid))
+    usleep(20);
+  if (!has_ended(actor->pid))
+    put_number(&t->self, t->o, 1000, 16, 0);
+}
+
+// ---- Checks
+
+static void check_nothing(stage *t, bool done) {
+  MFI_UNUSED(t);
+  MFI_UNUSED(done);
+}
+
+// The queue holds `before` messages and then `more` of the act's, whole and in order.
+static void drain(stage *t, uint64_t from, uint64_t more) {
+  mfi_status st;
+  CHECK_EQ(mfi_queue_size(t->o), t->before - from + more);
+  for (uint64_t n = from + 1; n <= t->before; n++)
+    CHECK_EQ(get_number(&t->self, t->o, 0, &st), n);
+  for (uint64_t i = 0; i < more; i++)
+    CHECK_EQ(get_number(&t->self, t->o, 0, &st), 1000 + i);
+  CHECK_EQ(mfi_queue_size(t->o), 0);
+  // And it goes on.
+  for (uint64_t n = 1; n < 10; n++)
+    CHECK_EQ(put_number(&t->self, t->o, n, n * 90, 0), MFI_OK);
+  for (uint64_t n = 1; n < 10; n++)
+    CHECK_EQ(get_number(&t->self, t->o, 0, &st), n);
+}
+
+static void check_put(stage *t, bool done) {
+  uint64_t more = mfi_queue_size(t->o) - t->before;
+  CHECK(more <= 1);
+  CHECK(!done || more == 1);
+  drain(t, 0, more);
+}
+static void check_put_packed(stage *t, bool done) {
+  uint64_t more = mfi_queue_size(t->o) - t->before;
+  CHECK(more <= 20);
+  CHECK(!done || more == 20);
+  drain(t, 0, more);
+}
+static void check_get(stage *t, bool done) {
+  uint64_t taken = t->before - mfi_queue_size(t->o);
+  CHECK(taken <= 1);
+  CHECK(!done || taken == 1);
+  drain(t, taken, 0);
+}
+static void check_get_packed(stage *t, bool done) {
+  uint64_t taken = t->before - mfi_queue_size(t->o);
+  CHECK(taken == 0 || taken == 2);
+  CHECK(!done || taken == 2);
+  drain(t, taken, 0);
+}
+static void check_two_rings(stage *t, bool done) {
+  uint64_t taken = t->before - mfi_queue_size(t->o);
+  CHECK(taken <= 1);
+  CHECK(!done || taken == 1);
+  drain(t, taken, 0);
+}
+
+// A sleeper must get what was put; when nothing was, what the watcher puts now.
+static void check_sleeping_consumer(stage *t, bool done) {
+  uint64_t puts = mfi_queue_of(t->o)->puts;
+  CHECK(puts == 1 || puts == 2);
+  CHECK(!done || puts == 2);
+  if (puts == 1)
+    CHECK_EQ(put_number(&t->self, t->o, 1000, 16, 0), MFI_OK);
+  CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
+  CHECK_EQ(mfi_queue_size(t->o), 0);
+}
+static void check_closed(stage *t, bool done) {
+  bool closed = mfi_queue_of(t->o)->closed != 0;
+  CHECK(closed || !done);
+  if (!closed)
+    mfi_queue_close(&t->self, t->o);
+  CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
+}
+static void check_sleeping_producer(stage *t, bool done) {
+  mfi_status st;
+  MFI_UNUSED(done);
+  if (mfi_queue_of(t->o)->gets == 0)
+    CHECK_EQ(get_number(&t->self, t->o, 0, &st), 1);
+  CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
+  CHECK_EQ(get_number(&t->self, t->o, 0, &st), 2000);
+}
+// The actor has it, or died with it, or the sleeper has it: while it lies there, it is on its way.
+static void check_two_consumers(stage *t, bool done) {
+  MFI_UNUSED(done);
+  while (mfi_queue_size(t->o) != 0 && !has_ended(t->sleeper.pid))
+    usleep(20);
+  if (!has_ended(t->sleeper.pid))
+    CHECK_EQ(put_number(&t->self, t->o, 1000, 16, 0), MFI_OK);
+  CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
+}
+
+static void check_lock(stage *t, bool done) {
+  bool abandoned;
+  MFI_UNUSED(done);
+  CHECK_EQ(mfi_lock_acquire(&t->self, t->o, 0, &abandoned), MFI_OK);
+  CHECK_EQ(mfi_lock_release(&t->self, t->o), MFI_OK);
+}
+static void check_abandoned(stage *t, bool done) {
+  bool abandoned;
+  CHECK_EQ(mfi_lock_acquire(&t->self, t->o, 0, &abandoned), MFI_OK);
+  CHECK(!done || abandoned);
+  CHECK_EQ(mfi_lock_release(&t->self, t->o), MFI_OK);
+}
+static void check_released(stage *t, bool done) {
+  bool abandoned;
+  CHECK_EQ(mfi_lock_acquire(&t->self, t->o, 0, &abandoned), MFI_OK);
+  CHECK(!done || !abandoned);
+  CHECK_EQ(mfi_lock_release(&t->self, t->o), MFI_OK);
+}
+static void check_handed_on(stage *t, bool done) {
+  MFI_UNUSED(done);
+  CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
+  check_lock(t, done);
+}
+static void check_permits(stage *t, bool done) {
+  MFI_UNUSED(done);
+  CHECK_EQ(mfi_semaphore_value(t->o), 3);
+}
+
+// ---- The walk
+
+static const scene scenes[] = {
+    {"alloc_of_a_first_small_block", set_nothing, NULL, alloc_small, NULL, check_nothing},
+    {"alloc_of_a_small_block", set_nothing, use_heap, alloc_small, NULL, check_nothing},
+    {"alloc_of_a_first_large_block", set_nothing, NULL, alloc_large, NULL, check_nothing},
+    {"alloc_of_a_large_block", set_nothing, use_heap, alloc_large, NULL, check_nothing},
+    {"free_of_a_small_block", set_nothing, have_small, free_block, NULL, check_nothing},
+    {"free_of_a_large_block", set_nothing, have_large, free_block, NULL, check_nothing},
+    {"making_a_first_object", set_nothing, NULL, make_object, NULL, check_nothing},
+    {"making_an_object", set_nothing, make_used_object, make_object, NULL, check_nothing},
+    {"adding_a_handle", set_queue, NULL, hold, NULL, check_nothing},
+    {"dropping_a_handle", set_queue, hold, drop_mine, NULL, check_nothing},
+    {"growing_a_handle_table", set_queue, hold, add_many, NULL, check_nothing},
+    {"ending_a_full_queue", set_queue_and_other, make_full_queue, drop_mine, NULL, check_nothing},
+    {"a_first_put", set_queue, hold, put_small, NULL, check_put},
+    {"a_small_put", set_used_queue, hold, put_small, NULL, check_put},
+    {"a_large_put", set_used_queue, hold, put_large, NULL, check_put},
+    {"a_put_of_handles", set_queue_and_other, hold, put_refs, NULL, check_put},
+    {"a_put_behind_others", set_large_messages, hold, put_small, NULL, check_put},
+    {"a_put_behind_a_full_ring", set_full_ring, hold, put_200, NULL, check_put},
+    {"a_put_at_the_ring's_end", set_wrap, hold, put_200, NULL, check_put},
+    {"a_packed_put", set_used_queue, hold, put_packed, NULL, check_put_packed},
+    {"a_small_get", set_small_messages, hold, get, NULL, check_get},
+    {"a_large_get", set_large_messages, hold, get, NULL, check_get},
+    {"a_get_of_handles", set_messages_with_refs, hold, get, NULL, check_get},
+    {"a_get_from_the_next_ring", set_two_rings, hold, get, NULL, check_two_rings},
+    {"a_packed_get", set_small_messages, hold, get_packed, NULL, check_get_packed},
+    {"a_put_for_a_sleeper", set_sleeping_consumer, hold, put_small, NULL, check_sleeping_consumer},
+    {"a_get_for_a_sleeper", set_sleeping_producer, hold, get, NULL, check_sleeping_producer},
+    {"a_get_asleep_beside_another", set_sleeping_consumer, hold, get_asleep, put_when_asleep,
+     check_two_consumers},
+    {"closing_for_a_sleeping_consumer", set_sleeping_consumer, hold, close_queue, NULL,
+     check_closed},
+    {"closing_for_a_sleeping_producer", set_sleeping_producer, hold, close_queue, NULL,
+     check_closed},
+    {"an_acquire", set_lock, hold, acquire, NULL, check_abandoned},
+    {"a_release", set_lock, hold_and_own, release, NULL, check_released},
+    {"a_second_acquire", set_rlock, hold_and_own, acquire, NULL, check_abandoned},
+    {"an_abandonment", set_lock, hold_and_own, abandon, NULL, check_abandoned},
+    {"taking_a_permit", set_semaphore, hold, take_permit, NULL, check_permits},
+    {"giving_a_permit", set_semaphore, hold_and_take_permits, give_permit, NULL, check_permits},
+};
+
+static void leaves_nothing(stage *t) {
+  mfi_self *self = &t->self;
+  if (t->h != 0)
+    mfi_handle_drop(self, t->place);
+  if (t->has_other)
+    mfi_handle_drop(self, t->other_place);
+  CHECK_EQ(mfi_objects_live(self), 0);
+  CHECK_EQ(mfi_heap_live(self), self->slot->handles != 0);
+  CHECK_EQ(self->slot->hand, 0);
+  CHECK_EQ(self->slot->dying, 0);
+  CHECK_EQ(self->slot->waking[0] | self->slot->waking[1], 0);
+  // And the heap gives no memory twice.
+  mfi_ref last = 0;
+  for (int i = 0; i < 40; i++) {
+    mfi_ref ref = mfi_heap_alloc(self, i % 4 == 3 ? 150000 : 100, MFI_BLOCK_BYTES);
+    CHECK(ref != 0 && ref != last);
+    *(uint64_t *)mfi_payload(mfi_at(self, ref)) = last;
+    last = ref;
+  }
+  for (int i = 0; i < 40; i++) {
+    mfi_ref next = *(uint64_t *)mfi_payload(mfi_at(self, last));
+    mfi_heap_free(self, last);
+    last = next;
+  }
+  CHECK_EQ(last, 0);
+}
+
+typedef struct actor {
+  const scene *s;
+  stage *t;
+  int64_t step;
+} actor;
+
+static void act(mfi_self *self, void *arg) {
+  const actor *a = arg;
+  if (a->s->prepare != NULL)
+    a->s->prepare(self, a->t);
+  mfi_fault_countdown = a->step;
+  a->s->act(self, a->t);
+  mfi_fault_countdown = 0;
+}
+
+typedef struct burier {
+  uint32_t dead;
+  int64_t step;
+} burier;
+
+static void bury(mfi_self *self, void *arg) {
+  const burier *b = arg;
+  mfi_fault_countdown = b->step;
+  mfi_slot_bury(self, b->dead);
+  mfi_fault_countdown = 0;
+}
+
+// Buries `dead` by a process that is killed at `step`, then to the end. True: it got through.
+static bool bury_twice(mfi_self *self, uint32_t dead, int64_t step) {
+  uint64_t id = mfi_slot_id(self, dead);
+  burier b = {dead, step};
+  worker w;
+  worker_fork(self, &w, bury, &b);
+  int code = worker_join(self, &w); // which buries the burier
+  CHECK(code == 0 || code == 128 + SIGKILL);
+  if (mfi_slot_is(self, id))
+    mfi_slot_bury(self, dead);
+  return code == 0;
+}
+
+// One death. *buried: the burier, killed at its bury_step (0: never), got through.
+static bool play(const scene *s, int64_t step, int64_t bury_step, bool *buried) {
+  stage t = {.has_other = false};
+  worker w;
+  int failed_before = check_failed_here;
+  world_open(&t.self, (size_t)8 << 20);
+  s->set(&t);
+  actor a = {s, &t, step};
+  worker_fork(&t.self, &w, act, &a);
+  if (s->meanwhile != NULL)
+    s->meanwhile(&t, &w);
+  int code = worker_reap(&w);
+  CHECK(code == 0 || code == 128 + SIGKILL);
+  *buried = true;
+  if (bury_step == 0)
+    mfi_slot_bury(&t.self, w.slot);
+  else
+    *buried = bury_twice(&t.self, w.slot, bury_step);
+  s->check(&t, code == 0);
+  leaves_nothing(&t);
+  mfi_region_close(&t.self);
+  if (check_failed_here != failed_before)
+    printf("  in %s, killed at step %ld, burier at %ld\n", s->name, (long)step, (long)bury_step);
+  return code == 0;
+}
+
+// Of the burier's steps some are walked for each death, others for the next; MFI_WALK=all: each
+// one.
+static int64_t burier_step(int64_t m, int64_t step) {
+  if (getenv("MFI_WALK") != NULL)
+    return m + 1;
+  return step < 64 ? m + 1 + (m + step % 5) / 2 : 2 * m + 5 + step % 17;
+}
+
+static void walk(const scene *s) {
+  check_failed_here = 0;
+  int64_t step = 1, deaths = 0;
+  bool done = false, buried;
+  for (; !done && step < 2000 && check_failed_here == 0; step++) {
+    done = play(s, step, 0, &buried);
+    buried = false;
+    for (int64_t m = 1 + step % 3; !buried && check_failed_here == 0; m = burier_step(m, step)) {
+      play(s, step, m, &buried);
+      deaths++;
+    }
+  }
+  CHECK(done);
+  printf("%s death_at_each_step_of_%s\n", check_failed_here ? "not ok" : "ok", s->name);
+  printf("  %ld steps, %ld deaths of buriers\n", (long)step - 1, (long)deaths);
+  fflush(stdout);
+  check_failed_tests += check_failed_here != 0;
+}
+
+int main(int argc, char **argv) {
+  for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
+    if (argc < 2 || strcmp(argv[1], scenes[i].name) == 0)
+      walk(&scenes[i]);
+  return check_done();
+}
+
+#else
+
+int main(void) {
+  printf("skip death_at_each_step\n");
+  return 0;
+}
+
+#endif
