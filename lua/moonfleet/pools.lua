@@ -2,6 +2,7 @@
 
 local default_pool = require "moonfleet.default_pool"
 local pool = require "moonfleet.pool"
+require "moonfleet.exit" -- the C half calls it at the state's end if it is there
 
 local pools = {}
 
