@@ -8,6 +8,7 @@
 -- and until then nothing more is fed.
 
 local core = require "moonfleet.core"
+local broken = require "moonfleet.broken"
 local chunks = require "moonfleet.chunks"
 local errors = require "moonfleet.errors"
 
@@ -39,7 +40,9 @@ end
 
 --- Makes jobs of at most `n` items; how many it took.
 function Call:submit(n, chunksize, wait)
-  local taken = self.source:submit(self.batch, n, chunksize, self.index, wait)
+  local source = self.source
+  local taken = broken.guard(self.pool, self.label, source.submit, source, self.batch, n,
+    chunksize, self.index, wait)
   self.index, self.in_flight = self.index + taken, self.in_flight + taken
   return taken
 end
@@ -101,16 +104,10 @@ end
 
 -- Errors -----------------------------------------------------------------------------------------
 
--- Of a pool that broke: its initializer's error, whatever the task.
-local function pool_error(self)
-  local status, value, traceback = core.pool_failure(self.pool)
-  return errors.initializer(core.pool_get(self.pool, "name"), value, traceback, status)
-end
-
 --- The error value of a failure, as it is raised.
 function Call:error_of(failure)
   local status = failure.status
-  if status == "initializer" then return pool_error(self) end
+  if status == "initializer" then return broken.error(self.pool, self.label) end
   local death = failure.death or { item = failure.index }
   if failure.value ~= nil or status == "failed" then
     return errors.outcome(status, self.label, failure.value, failure.traceback)
@@ -119,13 +116,21 @@ function Call:error_of(failure)
   return errors.outcome(status, self.label, death, self.limit)
 end
 
+local function copy_of(err)
+  local fields = {}
+  for key, value in pairs(err) do fields[key] = value end
+  return core.error(err.kind, err.message, fields)
+end
+
 --- The same as a mf.Error with index, item, value and traceback: for on_error = "collect".
 function Call:collected(failure)
   local value = failure.value
   local err = self:error_of(failure)
-  if failure.status == "failed" and not core.is_error(err) then
+  if not core.is_error(err) then
     err = core.error("failed", ("item %d of %s failed: %s"):format(failure.index, self.label,
       tostring(value)))
+  elseif rawequal(err, value) then
+    err = copy_of(err)
   end
   err.index, err.item = failure.index, self.source:item(failure.index)
   err.value, err.traceback = value, failure.traceback
@@ -172,7 +177,7 @@ end
 ---@param how { label: string, unordered: boolean, stop: boolean, each: boolean }
 function call.new(pool, f, source, opts, how)
   local workers = math.max(1, core.pool_get(pool, "size") or 1)
-  local batch = core.batch(pool, f, {
+  local batch = broken.guard(pool, how.label, core.batch, pool, f, {
     label = how.label, limit = opts.task_timeout, unordered = how.unordered,
     stop_on_error = how.stop, each = how.each, seed = opts.seed,
   })

@@ -1,14 +1,12 @@
 -- pool:everywhere: one task for each worker.
 
 local core = require "moonfleet.core"
+local broken = require "moonfleet.broken"
 local errors = require "moonfleet.errors"
 local label = require "moonfleet.label"
 
 local function error_of(pool, text, failure)
-  if failure.status == "initializer" then
-    local status, value, traceback = core.pool_failure(pool)
-    return errors.initializer(core.pool_get(pool, "name"), value, traceback, status)
-  end
+  if failure.status == "initializer" then return broken.error(pool, text) end
   local value = failure.value
   if value == nil and failure.status ~= "failed" then value = failure.death end
   return errors.outcome(failure.status, text, value, failure.traceback)
@@ -29,8 +27,8 @@ end
 --- Runs f(...) on every worker of the pool; see pool.lua.
 return function(pool, f, ...)
   local text = label.here "everywhere"
-  local batch = core.batch(pool, f, { label = text, each = true })
-  core.batch_everywhere(batch, table.pack(...))
+  local batch = broken.guard(pool, text, core.batch, pool, f, { label = text, each = true })
+  broken.guard(pool, text, core.batch_everywhere, batch, table.pack(...))
   local results, failure = take_all(batch)
   core.batch_close(batch)
   if failure then error(error_of(pool, text, failure), 0) end

@@ -1,6 +1,7 @@
 -- The Future of one task: what its handles can do. (Futures of several jobs: later.lua.)
 
 local core = require "moonfleet.core"
+local broken = require "moonfleet.broken"
 local callbacks = require "moonfleet.callbacks"
 local check = require "moonfleet.check"
 local errors = require "moonfleet.errors"
@@ -12,16 +13,11 @@ local methods = {}
 
 -- Outcomes ---------------------------------------------------------------------------------------
 
-local function initializer_error(self)
-  local pool = core.future_pool(self)
-  local status, value, traceback = core.pool_failure(pool)
-  return errors.initializer(core.pool_get(pool, "name"), value, traceback, status)
-end
-
 -- The error value of a future that ended with this status, which is not "ok".
 local function error_of(self, status, value, extra)
-  if status == "initializer" then return initializer_error(self) end
-  return errors.outcome(status, core.future_label(self), value, extra)
+  local label = core.future_label(self)
+  if status == "initializer" then return broken.error(core.future_pool(self), label) end
+  return errors.outcome(status, label, value, extra)
 end
 
 local function give(status, self, ...)

@@ -2,6 +2,7 @@
 -- reduce.lua, future.lua.
 
 local core = require "moonfleet.core"
+local broken = require "moonfleet.broken"
 local backend = require "moonfleet.backend"
 local check = require "moonfleet.check"
 local context = require "moonfleet.context"
@@ -72,6 +73,10 @@ end
 
 -- Single tasks -----------------------------------------------------------------------------------
 
+local function submit(self, text, limit, f, args, kwargs)
+  return broken.guard(self, text, core.pool_submit, self, text, limit, f, args, kwargs)
+end
+
 local function check_self(self, name)
   if core.type(self) ~= "Pool" then check.bad_self(self, "Pool", name) end
   return self
@@ -93,8 +98,7 @@ function methods.apply(self, ...)
   check_self(self, "apply")
   local f, args, kwargs = ...
   check_call("apply", f, args, kwargs, select("#", ...))
-  local task = core.pool_submit(self, label.here "apply", nil, f, list_of(args), kwargs)
-  return future.results(task)
+  return future.results(submit(self, label.here "apply", nil, f, list_of(args), kwargs))
 end
 
 local function check_callback(fn, n)
@@ -115,7 +119,7 @@ function methods.apply_async(self, ...)
   check_call("apply_async", f, args, kwargs, select("#", ...))
   check_callback(callback, 4)
   check_callback(error_callback, 5)
-  local task = core.pool_submit(self, label.here "apply_async", nil, f, list_of(args), kwargs)
+  local task = submit(self, label.here "apply_async", nil, f, list_of(args), kwargs)
   if callback or error_callback then future.call_back(task, callback, error_callback) end
   return task
 end
@@ -130,8 +134,7 @@ local function submit_options(self, given)
     check.bad(nil, "submit", "option 'target': function expected, got nil")
   end
   local limit = map_options.limit(o.task_timeout)
-  return core.pool_submit(self, label.here(o.name or "submit"), limit, o.target, list_of(o.args),
-    o.kwargs)
+  return submit(self, label.here(o.name or "submit"), limit, o.target, list_of(o.args), o.kwargs)
 end
 
 --- Has f(...) run in a worker: a Future. Long form: submit{target=, args=, kwargs=, task_timeout=,
@@ -143,7 +146,7 @@ function methods.submit(self, f, ...)
   check_self(self, "submit")
   if check.is_options(f) then return submit_options(self, f) end
   check.func(f, 1, "submit", f == nil and 0 or 1)
-  return core.pool_submit(self, label.here "submit", nil, f, table.pack(...))
+  return submit(self, label.here "submit", nil, f, table.pack(...))
 end
 
 -- Many tasks -------------------------------------------------------------------------------------
@@ -265,7 +268,6 @@ end
 
 -- The end of a scope: its work is finished; it is terminated when an error is passing.
 function metatable:__close(err)
-  if not all[self] then return end
   if err ~= nil then core.pool_terminate(self) else core.pool_close(self) end
   core.pool_wait(self, true)
 end
@@ -275,8 +277,8 @@ end
 --- Says in one line for each pool what it leaves unfinished. Called when the state ends.
 function pool.at_exit()
   for self in pairs(all) do
-    local stats = core.pool_stats(self)
-    local left = stats.queued + stats.running
+    local ok, stats = pcall(core.pool_stats, self) -- one that is being collected has none
+    local left = ok and stats.queued + stats.running or 0
     if left > 0 then
       io.stderr:write(("%s left with %d unfinished task%s\n"):format(core.pool_get(self, "name"),
         left, left == 1 and "" or "s"))

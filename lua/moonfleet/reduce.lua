@@ -1,6 +1,7 @@
 -- reduce: workers fold bundles of neighbouring items, one more task folds what came of these.
 
 local core = require "moonfleet.core"
+local broken = require "moonfleet.broken"
 local call = require "moonfleet.call"
 local future = require "moonfleet.future"
 local label = require "moonfleet.label"
@@ -40,18 +41,20 @@ local Bundles = {}
 Bundles.__index = Bundles
 
 function Bundles:left()
-  if self.inner:left() == 0 then return 0 end
+  if not self.bundle and self.inner:left() == 0 then return 0 end
 end
 
 function Bundles:submit(batch, _, _, index, wait)
-  local list = self.inner:gather(self.plan:next(self.inner:left()), wait)
-  self.starved, self.failure = self.inner.starved, self.inner.failure
-  if not list then return 0 end
-  core.batch_list(batch, { list }, 1, 1, 1, false, index)
+  local inner = self.inner
+  self.bundle = self.bundle or inner:gather(self.plan:next(inner:left()), wait)
+  self.starved, self.failure = inner.starved, inner.failure
+  if not self.bundle then return 0 end
+  core.batch_list(batch, { self.bundle }, 1, 1, 1, false, index)
+  self.bundle = nil
   return 1
 end
 
-function Bundles.skip() end
+function Bundles:skip() self.bundle = nil end
 function Bundles.item() end
 function Bundles:close() self.inner:close() end
 
@@ -93,7 +96,8 @@ function reduce.run(pool, count, f, xs, init, opts)
   list.n = #list + n
   table.move(parts, 1, n, #list + 1, list)
   if list.n == 1 then return list[1] end
-  return (future.results(core.pool_submit(pool, text, options.task_timeout, fold, { list, n = 1 })))
+  return (future.results(broken.guard(pool, text, core.pool_submit, pool, text,
+    options.task_timeout, fold, { list, n = 1 })))
 end
 
 return reduce

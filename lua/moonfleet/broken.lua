@@ -1,0 +1,29 @@
+-- Pools whose initializer failed: the error that all their tasks end with.
+
+local core = require "moonfleet.core"
+local errors = require "moonfleet.errors"
+
+local broken = {}
+
+--- The initializer's error of this pool.
+---@param pool userdata|nil   nil: nobody holds it any more
+---@param label string   of the task that ends so
+function broken.error(pool, label)
+  local status, value, traceback
+  if pool then status, value, traceback = core.pool_failure(pool) end
+  if not status then return errors.outcome("initializer", label, "it failed before") end
+  return errors.initializer(core.pool_get(pool, "name"), value, traceback, status)
+end
+
+--- Calls a function of the core, which refuses a broken pool without saying what broke it.
+---@param pool userdata
+---@param label string
+---@param f function
+function broken.guard(pool, label, f, ...)
+  local ok, result = pcall(f, ...)
+  if ok then return result end
+  if core.is_error(result, "initializer") then result = broken.error(pool, label) end
+  error(result, 0)
+end
+
+return broken
