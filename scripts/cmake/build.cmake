@@ -81,6 +81,9 @@ set_target_properties(moonfleet PROPERTIES
 set_target_properties(moonfleet_module PROPERTIES
   PREFIX "" OUTPUT_NAME moonfleet
   LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/lua/5.4)
+# Lua unloads C modules when a state closes; workers' threads, signal and exit handlers still need it.
+target_link_options(moonfleet_module PRIVATE -Wl,-z,nodelete)
+target_link_options(moonfleet PRIVATE -Wl,-z,nodelete)
 foreach(library moonfleet_static moonfleet moonfleet_module)
   target_link_libraries(${library} PRIVATE $<BUILD_INTERFACE:moonfleet_flags>)
   target_link_libraries(${library} PUBLIC m Threads::Threads ${CMAKE_DL_LIBS})
