@@ -179,10 +179,13 @@ void mfi_state_set_limit(lua_State *L, size_t bytes) {
 }
 
 bool mfi_state_limit_hit(lua_State *L, int status, int idx) {
+  static const char text[] = "not enough memory"; // behind a position where it left a coroutine
+  size_t size;
   if (!mfi_state_is(L) || !mfi_memory_of(L)->limit_hit)
     return false;
   if (status == LUA_ERRMEM)
     return true;
-  const char *text = lua_type(L, idx) == LUA_TSTRING ? lua_tostring(L, idx) : NULL;
-  return text != NULL && strcmp(text, "not enough memory") == 0; // through a coroutine
+  const char *error = lua_type(L, idx) == LUA_TSTRING ? lua_tolstring(L, idx, &size) : NULL;
+  return error != NULL && size >= sizeof text - 1 &&
+         strcmp(error + size - (sizeof text - 1), text) == 0;
 }

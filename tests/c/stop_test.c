@@ -241,8 +241,8 @@ static void ends_them_at_any_moment(void) {
 static void interrupts_a_close_that_loops_after_a_second(void) {
   worker w = {.script = "local once = true\n"
                         "local mt = {__close = function() if once then once = false\n"
-                        "  while true do end end closed = true end}\n"
-                        "ready() local a <close> = setmetatable({}, mt)\n"
+                        "  ready() while true do end end closed = true end}\n"
+                        "local a <close> = setmetatable({}, mt)\n"
                         "pcall(function() local b <close> = setmetatable({}, mt) error('x') end)",
               .check = "return closed"};
   run_and_stop(&w, MFI_CANCELLED, 20000);
