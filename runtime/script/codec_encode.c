@@ -197,7 +197,7 @@ void mfi_codec_string(encoder *e, int idx, const char *data, size_t size) {
 // ---- Tables
 
 // How many of t[1], t[2] ... are written as items: those in the array part; where Lua's tables are
-// unknown, those before the first nil.
+// unknown, as many as are no more than half nil.
 static size_t count_items(encoder *e, int idx) {
   size_t n = lua_rawlen(e->L, idx), i = 0;
   if (n == 0)
@@ -206,13 +206,16 @@ static size_t count_items(encoder *e, int idx) {
     uint64_t size = peek_array_size(peek_of(e->L, idx));
     return n < size ? n : (size_t)size;
   }
-  for (; i < n; i++) {
+  size_t last = 0, nils = 0; // a list may have holes; a table with few integer keys is none
+  for (; i < n && nils <= last + 16; i++) {
     int type = lua_rawgeti(e->L, idx, (lua_Integer)i + 1);
     lua_pop(e->L, 1);
     if (type == LUA_TNIL)
-      break;
+      nils++;
+    else
+      last = i + 1;
   }
-  return i;
+  return last;
 }
 
 void mfi_codec_name(encoder *e, const name_entry *name) {
