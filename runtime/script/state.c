@@ -160,6 +160,7 @@ lua_State *mfi_state_open(const mfi_state_config *config) {
 void mfi_state_close(lua_State *L) {
   mfi_memory *m = mfi_memory_of(L);
   m->closing = true;
+  mfi_stop_close(L);
   lua_close(L);
   mfi_assert(m->used == 0);
   mfi_memory_close(m);

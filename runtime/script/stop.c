@@ -69,7 +69,7 @@ static bool grace_is_over(mfi_stop *s) {
 // it has time: what closes it arms the next one after it. (Lua 5.4.3 takes a hook there for a
 // yield.)
 static bool armable(mfi_stop *s) {
-  if (quiet(s) || !(wanted(s) || overdue(s)))
+  if (quiet(s) || s->closed || !(wanted(s) || overdue(s)))
     return false;
   bool spared = s->frame->closing && s->raised == 0 && !(mfi_stop_pending(s) & MFI_STOP_KILL);
   return !spared || grace_is_over(s);
@@ -344,7 +344,8 @@ void mfi_stop_uninstall(int number) { mfi_os_signal_uninstall(number_of(number))
 void mfi_stop_interrupt(mfi_stop *s) {
   s->interrupt = 1;
   fence();
-  arm(s->running);
+  if (armable(s))
+    arm(s->running);
 }
 
 mfi_status mfi_stop_deadline(mfi_stop *s, mfi_ns at) {
@@ -385,11 +386,19 @@ void mfi_stop_unbind(mfi_stop *s) {
     if (s->has_timer)
       mfi_os_timer_close(&s->timer);
   }
-  disarm(s->root.L);
+  if (!s->closed)
+    disarm(s->root.L);
   current = s->outer;
   fence();
-  if (current != NULL && wanted(current))
+  if (current != NULL && armable(current))
     arm(current->running);
+}
+
+void mfi_stop_close(lua_State *L) {
+  for (mfi_stop *s = current; s != NULL; s = s->outer)
+    if (s->root.L == L)
+      s->closed = true;
+  fence();
 }
 
 void mfi_stop_clear(mfi_stop *s) {

@@ -56,6 +56,7 @@ typedef struct mfi_stop {
   uint32_t has_handlers;  // xpcall was called in a coroutine
   struct mfi_stop *outer; // the state that was running on this thread before
   int signal;             // number that the thread listens to
+  bool closed;            // mfi_state_close has begun: no hook is armed any more
   bool has_timer;         // these three in the outermost only
   mfi_os_timer timer;
   mfi_ns timer_at; // what the timer is set to; 0 not
@@ -70,6 +71,10 @@ void mfi_stop_uninstall(int number);
 // pending.
 void mfi_stop_bind(mfi_stop *s, lua_State *L, uint32_t *request, int number);
 void mfi_stop_unbind(mfi_stop *s);
+
+// L is about to be closed, while bound or not: signals leave it alone, finalizers that wait still
+// learn from mfi_stop_pending that they are to end. mfi_state_close calls it.
+void mfi_stop_close(lua_State *L);
 
 // Replaces pcall, xpcall, load and coroutine.resume, wrap, close in L's globals by those that pass
 // a stop on; what is not there is left out. They behave as Lua's in every other way. [-0, +0, m]

@@ -334,6 +334,22 @@ static void keeps_the_first_reason_unless_it_kills(void) {
   CHECK_EQ(request, MFI_TERMINATED | MFI_STOP_KILL);
 }
 
+// Signals while the state is closed, and until it is unbound, touch nothing of it.
+static void leaves_a_state_alone_that_is_closed(void) {
+  lua_State *L = mfi_state_open(&(mfi_state_config){.seed = 1});
+  mfi_stop s;
+  uint32_t request = 0;
+  mfi_stop_bind(&s, L, &request, 0);
+  mfi_stop_request(&request, MFI_TERMINATED);
+  CHECK_EQ(luaL_dostring(L, "setmetatable({}, {__gc = function() pcall(math.max, 1)\n"
+                            "  coroutine.wrap(function() for i = 1, 100 do end end)() end})"),
+           LUA_OK);
+  mfi_state_close(L);
+  mfi_os_signal_thread(mfi_os_tid(), mfi_os_stop_signal());
+  CHECK_EQ(mfi_stop_pending(&s), MFI_TERMINATED);
+  mfi_stop_unbind(&s);
+}
+
 // ---- A state inside a state
 // ----------------------------------------------------------------------
 
@@ -469,6 +485,7 @@ int main(int argc, char **argv) {
   RUN(ends_a_task_at_its_deadline);
   RUN(leaves_a_deadline_that_was_met_alone);
   RUN(raises_an_interrupt_once_to_be_caught);
+  RUN(leaves_a_state_alone_that_is_closed);
   RUN(stops_a_state_inside_a_state_and_then_the_outer_one);
   mfi_stop_uninstall(0);
   return check_done();
