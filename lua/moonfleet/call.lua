@@ -83,7 +83,7 @@ local function add_rest(self, first, n, status, total, failures)
   return failures
 end
 
---- Takes the next ended job: results to out[at], out[at + 1] …
+--- Takes the next ended job: results to out[at], out[at + 1] …; at nil: to out[index] …
 ---@return integer|nil n   items; nil: none, with "timeout" or "closed"
 ---@return integer|string first   index of the first
 ---@return table[]|nil failures
@@ -108,11 +108,10 @@ end
 function Call:error_of(failure)
   local status = failure.status
   if status == "initializer" then return broken.error(self.pool, self.label) end
-  local death = failure.death or { item = failure.index }
+  local death = failure.death or { item = failure.index < math.maxinteger and failure.index }
   if failure.value ~= nil or status == "failed" then
     return errors.outcome(status, self.label, failure.value, failure.traceback)
   end
-  death.item = death.item or failure.index
   return errors.outcome(status, self.label, death, self.limit)
 end
 

@@ -29,22 +29,22 @@ end
 
 -- Takes one ended job, waiting at most that long; nil, reason when there is none.
 local function take(work, timeout)
-  local scratch = work.scratch
-  local n, first, failures = work:receive(scratch, 1, "first", timeout)
-  if not n then return nil, first end
-  if n > 0 then table.move(scratch, 1, n, first, work.results) end
+  local n, reason, failures = work:receive(work.results, nil, "first", timeout)
+  if not n then return nil, reason end
   note(work, failures)
   work:release(n)
   return n
 end
 
+-- Takes all that has ended.
 local function take_all(work)
-  if not core.batch_take then
+  if work.collect then
     while take(work, 0) do end
     return
   end
-  local n, failures = core.batch_take(work.batch, work.results, "first")
+  local n, failures, rest = core.batch_take(work.batch, work.results, "first")
   note(work, failures)
+  if rest then note(work, { { index = EVERYTHING, status = rest } }) end
   work:release(n)
 end
 
@@ -127,7 +127,7 @@ local function begin(pool, name, star, count, f, xs, opts)
     label = label.here(name), unordered = true, stop = not options.collect,
     each = not is_eager(source, options) or options.progress ~= nil,
   })
-  work.results, work.scratch = {}, {}
+  work.results = {}
   return work, options
 end
 
@@ -148,7 +148,7 @@ function map.run(pool, name, star, f, ...)
 end
 
 --- Runs a call to its end: its results, or its error raised.
----@param work table   a call whose `results` and `scratch` are tables
+---@param work table   a call whose `results` is a table
 ---@param timeout number|nil   seconds
 function map.finish(work, timeout)
   run(work, timeout and core.time() + timeout)

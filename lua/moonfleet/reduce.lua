@@ -73,7 +73,7 @@ local function fold_bundles(pool, fold, source, options, text)
     label = text, unordered = true, stop = true, each = true,
   })
   source.plan, work.chunks = work.chunks, source
-  work.results, work.scratch = {}, {}
+  work.results = {}
   return map.finish(work, options.timeout)
 end
 
