@@ -383,6 +383,73 @@ static int run_cases(lua_State *L, const char *only) {
   return failed;
 }
 
+// ---- Every allocation that can fail
+
+static int allocations_left; // < 0: none fails
+
+static void *failing(void *ud, void *p, size_t from, size_t to) {
+  (void)ud;
+  (void)from;
+  if (to == 0) {
+    free(p);
+    return NULL;
+  }
+  if ((p == NULL || to > from) && allocations_left >= 0 && allocations_left-- == 0) {
+    allocations_left = 0; // and so do all later ones
+    return NULL;
+  }
+  return realloc(p, to);
+}
+
+static int there_and_back(lua_State *L) { // f, t -> what came back
+  carried c = {0};
+  mfi_encoded e;
+  mfi_codec *codec = mfi_codec_of(L);
+  mfi_encode(codec, L, 1, 2, "value", 0, &e);
+  mfi_encoded_keep(codec, L, &e);
+  c.m = (mfi_message){.bytes = e.bytes, .size = e.size, .refs = e.refs, .nrefs = e.nrefs};
+  return mfi_decode(codec, L, &c.m, MFI_DECODE_WORKER);
+}
+
+static int prepare(lua_State *L) { // -> f, t
+  static const char text[] =
+      "local shared, m = {1, 2, 3, 4}, {__index = {}}\n"
+      "helper = function(x) return x + 1 end\n"
+      "string.twice = function(s) return s .. s end\n"
+      "return function(x) shared[1] = x return helper(x), ('x'):twice() end,\n"
+      "  setmetatable({shared, {shared}, ('y'):rep(5000), 'short', x = setmetatable({}, m)}, m)";
+  luaL_openlibs(L);
+  mfi_codec_open(L, &hooks);
+  if (luaL_loadstring(L, text) != LUA_OK)
+    return lua_error(L);
+  lua_call(L, 0, 2);
+  return 2;
+}
+
+static void every_allocation_may_fail(void) {
+  int n = 0, status = LUA_ERRMEM;
+  for (; n < 5000 && status != LUA_OK; n++) {
+    allocations_left = -1;
+    lua_State *L = lua_newstate(failing, NULL);
+    lua_pushcfunction(L, prepare);
+    CHECK(lua_pcall(L, 0, 2, 0) == LUA_OK);
+    lua_pushcfunction(L, there_and_back);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    allocations_left = n;
+    status = lua_pcall(L, 2, 2, 0);
+    allocations_left = -1;
+    CHECK(status == LUA_OK || status == LUA_ERRMEM);
+    lua_settop(L, 2);
+    CHECK_EQ(mfi_codec_of(L)->depth, 0);
+    lua_pushcfunction(L, there_and_back); // the state is as good as before
+    lua_insert(L, 1);
+    CHECK(lua_pcall(L, 2, 2, 0) == LUA_OK);
+    lua_close(L);
+  }
+  CHECK(n > 30 && n < 5000);
+}
+
 // Without a look into tables (peek.h) everything goes through the API.
 static void run_all(const char *only, int peek) {
   lua_State *L = open_state();
@@ -402,5 +469,7 @@ int main(int argc, char **argv) {
   const char *only = argc > 1 ? argv[1] : NULL;
   run_all(only, 1);
   run_all(only, 0);
+  if (only == NULL)
+    RUN(every_allocation_may_fail);
   return check_done();
 }
