@@ -343,9 +343,11 @@ install(core.metatable("Process"))
 --- The workers that this one has started and that run (not those of pools).
 ---@return Process[]
 function process.active_children()
-  local children = core.children()
-  for i, p in ipairs(children) do children[i] = core.extra(p).object or p end
-  return children
+  local alive = {}
+  for _, p in ipairs(core.children()) do
+    if state_of(p) ~= "ended" then alive[#alive + 1] = core.extra(p).object or p end
+  end
+  return alive
 end
 
 --- The end of the script or of a worker: see exit.lua.
