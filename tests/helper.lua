@@ -12,7 +12,7 @@ local mf = require "moonfleet"
 local helper = { mf = mf, assert = luassert }
 
 --- Seconds after which a test that hangs gives up; nothing waits for it when all is well.
-helper.long = 30
+helper.long = tonumber(os.getenv "MOONFLEET_TEST_LONG") or 30
 
 -- Leaks ------------------------------------------------------------------------------------------
 

@@ -220,7 +220,7 @@ helper.for_each_backend(function(backend, mf_b)
     end)
 
     for _, value in ipairs { 42, 1.5, true } do
-      it("raises an error of type " .. math.type(value or 0) .. tostring(value) .. " unchanged",
+      it("raises an error " .. tostring(value) .. ", which is no string, unchanged",
         function()
           local worker = mf_b.spawn(function() error(value) end)
           assert.are.equal(value, helper.raised(worker.result, worker, long))

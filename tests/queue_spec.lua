@@ -236,14 +236,20 @@ describe("queue", function()
     assert.is_truthy(tostring(mf.Queue()):find("^Queue%(#%d+, 0"), tostring(mf.Queue()))
   end)
 
-  it("releases its handle at the end of a scope", function()
-    local other
+  it("releases its handle at the end of a scope, no other", function()
+    local go, seen = mf.Queue(), nil
+    local worker
     do
       local queue <close> = mf.Queue()
-      queue:put(1)
-      other = mf.decode(mf.encode(queue))
+      seen = queue
+      worker = mf.spawn(function()
+        go:get(30)
+        return queue:put(1), queue:get(0)
+      end)
     end
-    assert.are.equal(1, (other:get(0)))
+    go:put(true)
+    assert.are.same({ true, 1 }, { worker:result(long) })
+    assert.is_false((pcall(seen.get, seen, 0)))
   end)
 
   it("takes numbers for timeouts, and says what else to use", function()
