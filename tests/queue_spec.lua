@@ -237,8 +237,8 @@ describe("queue", function()
   end)
 
   it("releases its handle at the end of a scope, no other", function()
-    local go, seen = mf.Queue(), nil
-    local worker
+    local go = mf.Queue()
+    local seen, worker
     do
       local queue <close> = mf.Queue()
       seen = queue
