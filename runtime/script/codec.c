@@ -180,6 +180,7 @@ static void encoder_begin(encoder *e, lua_State *L, const char *roots, unsigned 
   e->npieces = 0;
   e->piece_bytes = 0;
   e->nrefs = 0;
+  e->in_list = 0;
   e->roots = roots;
   e->flags = flags;
 }
@@ -195,7 +196,8 @@ static void encode_message(encoder *e, lua_State *L, int first, int n, int heavy
   uint32_t refs_before = e->nrefs;
   e->L = L;
   e->heavy = (uint8_t)heavy;
-  if (heavy || e->flags != 0 || !mfi_codec_plain(e, first, n))
+  const int may_be_plain = !heavy && (e->flags & ~(MFI_ENCODE_PORTABLE | MFI_ENCODE_DATA)) == 0;
+  if (!may_be_plain || !mfi_codec_plain(e, first, n))
     mfi_codec_run(e, first, n);
   m->flags = e->message_flags;
   m->at_end = e->at;
@@ -275,6 +277,7 @@ const mfi_encoded *mfi_encode_list(mfi_codec *c, lua_State *L, int idx, size_t n
   encoder_begin(e, L, roots, flags);
   luaL_checkstack(L, 4, NULL);
   idx = lua_absindex(L, idx);
+  e->in_list = 1;
   mfi_codec_reserve(L, &e->list, &e->list_room, n, sizeof *e->list);
   int top = lua_gettop(L);
   for (size_t i = 0; i < n; i++) {

@@ -153,7 +153,7 @@ static void anchor(encoder *e, int idx) {
 }
 
 void mfi_codec_bytes(encoder *e, int idx, const char *data, size_t size) {
-  if (size < PIECE_BYTES) {
+  if (size < PIECE_BYTES || (e->in_list && !e->heavy)) {
     encoder_put(e, data, size);
     return;
   }

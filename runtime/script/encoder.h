@@ -114,6 +114,7 @@ typedef struct encoder {
   uint8_t heavy;          // running in the pcall
   uint8_t wants_heavy;    // FAST failed for that reason alone
   uint8_t anchored;       // the registry holds a table of strings for this encoder
+  uint8_t in_list;        // later messages may run Lua code: FAST copies large strings
   int sent;               // HEAVY: stack index of the names sent: [k] = name, [name] = k
   int nsent;
   const void *by_value;   // MFI_ENCODE_DEFINE: what is sent by value though it has a name

@@ -304,13 +304,27 @@ void mfi_names_build(mfi_codec *c, lua_State *L) {
 
 // ---- When to build
 
-// Counts the fields of the table at the top; of the library `name`, those that are no one's.
-static uint32_t count_fields(lua_State *L, const char *library) {
+// How many fields has the table at the top?
+static uint32_t count_fields(const mfi_codec *c, lua_State *L) {
+  uint32_t n = 0;
+  int table = lua_gettop(L);
+  if (c->peek) {
+    const peek_table *t = peek_of(L, table);
+    for (size_t i = 0; i < (size_t)1 << t->log_nodes; i++)
+      n += !peek_is_nil(t->nodes[i].tag);
+    return n;
+  }
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
+    n++;
+  return n;
+}
+
+// How many fields of the library at the top are none of Lua's?
+static uint32_t count_foreign(lua_State *L, const char *library) {
   uint32_t n = 0;
   int table = lua_gettop(L);
   for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
-    n += library == NULL ||
-         (lua_type(L, -2) == LUA_TSTRING && !mfi_names_is_standard(library, lua_tostring(L, -2)));
+    n += lua_type(L, -2) == LUA_TSTRING && !mfi_names_is_standard(library, lua_tostring(L, -2));
   return n;
 }
 
@@ -322,7 +336,7 @@ static uint32_t count_additions(lua_State *L) {
   for (size_t i = 0; i < n; i++) {
     lua_pushstring(L, library[i]);
     if (lua_rawget(L, -2) == LUA_TTABLE)
-      additions += count_fields(L, library[i]);
+      additions += count_foreign(L, library[i]);
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
@@ -347,9 +361,9 @@ void mfi_names_refresh(mfi_codec *c, lua_State *L) {
     uint64_t one = mix((uintptr_t)name, (uintptr_t)lua_topointer(L, -1));
     if (lua_istable(L, -1) && !is_our_own(name) && lua_topointer(L, -1) != c->names.globals) {
       if (mfi_names_is_library(name))
-        standard += count_fields(L, NULL);
+        standard += count_fields(c, L);
       else
-        one = mix(one, count_fields(L, NULL));
+        one = mix(one, count_fields(c, L));
     }
     fingerprint += one; // the order of package.loaded does not matter
   }
