@@ -6,14 +6,18 @@
 // of a ring. Messages of at most MFI_QUEUE_INLINE bytes without references lie in the ring itself,
 // others in a block that the record names. A full ring is sealed by linking a larger one behind it.
 //
-// Two locks: producers hold o->lock (put side), consumers o->second (get side). A ring's tail and
-// next belong to the put side, its head to the get side: head <= tail <= head + capacity,
-// free-running. A put commits by one record (tail, puts, block out of hand), a get too (head, gets,
-// block into hand).
+// Two locks: producers hold o->lock (put side), consumers o->second (get side). Each side has a
+// mark (ring.h), a count and a position in one word: one store puts or gets a small message. A
+// block goes out of hand, or into it, in one record with the mark.
+//
+// The tail mark lies in tail_ring, the head mark in head_ring; both stay as they are when their
+// side goes on to another ring, which begins where the last one ended. A get side that reads `tail`
+// and then finds its ring not sealed knows that the mark is one of this ring.
 #ifndef MFI_FLOW_QUEUE_H
 #define MFI_FLOW_QUEUE_H
 
 #include "flow/message.h"
+#include "flow/ring.h"
 #include "sync/event.h"
 
 #define MFI_QUEUE_INLINE 256
@@ -24,13 +28,15 @@ typedef struct mfi_queue {
   uint64_t max_bytes; // encoded bytes; 0: no limit; set once
   uint32_t closed;    // under o->lock, read atomically
   mfi_event not_empty, not_full;
-  _Alignas(64) mfi_ref tail_ring; // put side
-  uint64_t puts;                  // messages put so far; read atomically
-  uint64_t bytes_put;
-  uint64_t gets_seen;             // what the put side knew of gets; never more than gets
-  _Alignas(64) mfi_ref head_ring; // get side
-  uint64_t gets;                  // messages got so far; read atomically
-  uint64_t bytes_got;
+  _Alignas(64) mfi_mark tail; // put side; read atomically
+  mfi_ref tail_ring;          // put side
+  mfi_mark head_seen;         // put side: what it knew of head; never behind it
+  uint64_t room_from;         // put side: position up to which tail_ring is free again
+  uint64_t bytes_put;         // put side, where max_bytes is set; read atomically
+  _Alignas(64) mfi_mark head; // get side; read atomically
+  mfi_ref head_ring;          // get side; read atomically; 0: nothing was ever put
+  uint64_t tail_seen;         // get side: position up to which it knows of records
+  uint64_t bytes_got;         // get side, where max_bytes is set; read atomically
 } mfi_queue;
 
 // What a get took. Small messages were copied here; larger ones lie in `block`, in the caller's

@@ -5,26 +5,38 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/fault.h"
-#include "flow/ring.h"
 
 #include <string.h>
 
 static bool has_message(mfi_self *self, void *what) {
   MFI_UNUSED(self);
   mfi_queue *q = what;
-  return load_seqcst(&q->puts) != load_relaxed(&q->gets) || load_relaxed(&q->closed) != 0;
+  mfi_mark head = load_seqcst(&q->head);
+  return mfi_mark_count(head, load_seqcst(&q->tail)) != 0 || load_seqcst(&q->closed) != 0;
 }
 
 // ---- Rings
 
-// Under o->second: the head ring was sealed and is drained; goes on to the next, ends this one.
-static bool next_ring(mfi_self *self, mfi_object *o, mfi_queue *q) {
+// Under o->second: are there records at `position`? The tail is read before `next`: while the ring
+// is not sealed, the tail was in it.
+static bool sees_more(mfi_queue *q, mfi_ring *r, uint64_t position) {
+  if (mfi_mark_bytes(position, q->tail_seen) != 0)
+    return true;
+  mfi_mark tail = load_acquire(&q->tail);
+  q->tail_seen = load_acquire(&r->next) != 0 ? r->end : mfi_mark_position(tail);
+  return mfi_mark_bytes(position, q->tail_seen) != 0;
+}
+
+// Under o->second: nothing more was seen. Was the head ring sealed here? Then goes on to the next
+// and ends this one. False: the queue is empty.
+static bool next_ring(mfi_self *self, mfi_object *o, uint64_t position) {
+  mfi_queue *q = mfi_queue_of(o);
   mfi_ref old = q->head_ring;
-  mfi_ref next = load_acquire(&mfi_ring_at(self, old)->next);
+  mfi_ring *r = mfi_ring_at(self, old);
+  mfi_ref next = load_acquire(&r->next);
   if (next == 0)
     return false;
-  mfi_ring *r = mfi_ring_at(self, old);
-  if (load_acquire(&r->tail) != r->head)
+  if (mfi_mark_bytes(position, r->end) != 0)
     return true; // a put between our look and the seal
   mfi_change64(self, &o->second, &q->head_ring, next);
   mfi_hand_in(self, &o->second, old);
@@ -33,29 +45,46 @@ static bool next_ring(mfi_self *self, mfi_object *o, mfi_queue *q) {
   return true;
 }
 
-// Under o->second: the oldest record, and the head behind it. NULL: none.
-static mfi_record *peek(mfi_self *self, mfi_object *o, mfi_queue *q, uint64_t *head) {
-  for (;;) {
-    if (load_acquire(&q->head_ring) == 0)
-      return NULL;
-    mfi_ring *r = mfi_ring_at(self, q->head_ring);
-    mfi_record *rec = mfi_ring_peek(r, r->head, head);
-    if (rec != NULL)
+// Under o->second: the record at *position, which moves behind it. NULL: none in this ring.
+static mfi_record *peek_here(mfi_self *self, mfi_queue *q, uint64_t *position) {
+  mfi_ring *r = mfi_ring_at(self, q->head_ring);
+  while (sees_more(q, r, *position)) {
+    mfi_record *rec = mfi_ring_record(r, *position);
+    *position += mfi_record_length(rec) / 8;
+    if (rec->kind != MFI_RECORD_PAD)
       return rec;
-    if (!next_ring(self, o, q))
-      return NULL;
+  }
+  return NULL;
+}
+
+// Under o->second: the oldest record, *position behind it. NULL: none.
+static mfi_record *peek(mfi_self *self, mfi_object *o, uint64_t *position) {
+  mfi_queue *q = mfi_queue_of(o);
+  *position = mfi_mark_position(q->head);
+  if (load_acquire(&q->head_ring) == 0)
+    return NULL;
+  for (;;) {
+    mfi_record *rec = peek_here(self, q, position);
+    if (rec != NULL || !next_ring(self, o, *position))
+      return rec;
   }
 }
 
 static bool is_bounded(const mfi_queue *q) { return q->maxsize != 0 || q->max_bytes != 0; }
 
-static void commit(mfi_self *self, mfi_object *o, uint64_t head, uint64_t n, uint64_t size) {
+// n messages of `size` bytes in all before `position` are taken, a block perhaps into hand.
+static void commit(mfi_self *self, mfi_object *o, uint64_t position, uint64_t n, uint64_t size) {
   mfi_queue *q = mfi_queue_of(o);
+  mfi_mark head = mfi_mark_moved(q->head, n, position);
   if (is_bounded(q))
     mfi_event_will_wake(self, &q->not_full);
-  mfi_change64(self, &o->second, &mfi_ring_at(self, q->head_ring)->head, head);
-  mfi_change64(self, &o->second, &q->gets, q->gets + n);
-  mfi_change64(self, &o->second, &q->bytes_got, q->bytes_got + size);
+  if (q->max_bytes == 0 && o->second.filled == 0) {
+    mfi_change_alone(&q->head, head);
+    return;
+  }
+  mfi_change64(self, &o->second, &q->head, head);
+  if (q->max_bytes != 0)
+    mfi_change64(self, &o->second, &q->bytes_got, q->bytes_got + size);
   mfi_lock_commit(self, &o->second);
 }
 
@@ -90,8 +119,8 @@ static void describe(mfi_self *self, mfi_record *rec, mfi_taken *out) {
 // Under o->second.
 static mfi_status take(mfi_self *self, mfi_object *o, mfi_accept_fn *accept, void *ctx,
                        mfi_taken *out) {
-  uint64_t head;
-  mfi_record *rec = peek(self, o, mfi_queue_of(o), &head);
+  uint64_t position;
+  mfi_record *rec = peek(self, o, &position);
   if (rec == NULL)
     return MFI_EMPTY;
   describe(self, rec, out);
@@ -104,7 +133,7 @@ static mfi_status take(mfi_self *self, mfi_object *o, mfi_accept_fn *accept, voi
   } else {
     mfi_hand_in(self, &o->second, out->block);
   }
-  commit(self, o, head, 1, out->size);
+  commit(self, o, position, 1, out->size);
   return MFI_OK;
 }
 
@@ -153,24 +182,24 @@ uint32_t mfi_queue_get_packed(mfi_self *self, mfi_object *o, void *to, size_t ro
                               size_t *used) {
   mfi_queue *q = mfi_queue_of(o);
   uint32_t n = 0;
-  uint64_t size = 0, head = 0, behind = 0;
+  uint64_t size = 0, position = 0, behind = 0;
   *used = 0;
   mfi_lock_take(self, &o->second);
-  mfi_record *rec = max == 0 ? NULL : peek(self, o, q, &behind);
+  mfi_record *rec = max == 0 ? NULL : peek(self, o, &behind);
   while (rec != NULL && rec->kind == MFI_RECORD_INLINE) {
-    size_t whole = mfi_queue_packed_size(rec->size);
+    size_t whole = mfi_record_whole(rec->size);
     if (*used + whole > room)
       break;
     memcpy((char *)to + *used, rec, whole);
     *used += whole;
     size += rec->size;
-    head = behind;
+    position = behind;
     if (++n == max)
       break;
-    rec = mfi_ring_peek(mfi_ring_at(self, q->head_ring), head, &behind);
+    rec = peek_here(self, q, &behind);
   }
   if (n != 0)
-    commit(self, o, head, n, size);
+    commit(self, o, position, n, size);
   mfi_lock_give(self, &o->second);
   if (n != 0)
     wake_producers(self, q, n);

@@ -29,25 +29,9 @@ static void apply(mfi_self *self, mfi_lock *lock) {
   store_release(&lock->count, 0u);
 }
 
-static void name(mfi_self *self, mfi_lock *lock) {
-  mfi_ref *held = self->slot->locks;
-  int i = 0;
-  while (held[i] != 0)
-    i++;
-  mfi_assert(i < MFI_LOCKS_HELD);
-  store_relaxed(&held[i], mfi_ref_of(self, lock));
-}
-
-static void unname(mfi_self *self, mfi_lock *lock) {
-  mfi_ref *held = self->slot->locks, ref = mfi_ref_of(self, lock);
-  int i = MFI_LOCKS_HELD - 1;
-  while (i > 0 && held[i] != ref)
-    i--;
-  store_relaxed(&held[i], (mfi_ref)0);
-}
-
 void mfi_lock_take(mfi_self *self, mfi_lock *lock) {
-  name(self, lock);
+  mfi_assert(self->depth < MFI_LOCKS_HELD);
+  store_relaxed(&self->slot->locks[self->depth++], mfi_ref_of(self, lock));
   MFI_STEP();
   if (mfi_os_mutex_lock(&lock->mutex))
     apply(self, lock);
@@ -58,7 +42,8 @@ void mfi_lock_give(mfi_self *self, mfi_lock *lock) {
   MFI_STEP();
   mfi_os_mutex_unlock(&lock->mutex);
   MFI_STEP();
-  unname(self, lock);
+  mfi_assert(self->slot->locks[self->depth - 1] == mfi_ref_of(self, lock));
+  store_relaxed(&self->slot->locks[--self->depth], (mfi_ref)0);
 }
 
 static void add(mfi_self *self, mfi_lock *lock, void *word, uint64_t mark, uint64_t value) {

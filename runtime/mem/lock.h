@@ -12,11 +12,14 @@
 // changed in one record. Until the commit the words keep their old values: a section reads, then
 // changes.
 //
-// Invariants: at most MFI_LOCKS_HELD inner locks at once, each named in the holder's slot; never
-// held over a sleep, Lua, or a call that may raise; a lock's memory never becomes anything else.
+// Invariants: at most MFI_LOCKS_HELD inner locks at once, each named in the holder's slot, the last
+// taken given first; never held over a sleep, Lua, or a call that may raise; a lock's memory never
+// becomes anything else.
 #ifndef MFI_MEM_LOCK_H
 #define MFI_MEM_LOCK_H
 
+#include "base/atomic.h"
+#include "base/fault.h"
 #include "base/ref.h"
 #include "os/os.h"
 
@@ -44,6 +47,14 @@ void mfi_change32(mfi_self *self, mfi_lock *lock, uint32_t *word, uint32_t value
 
 // Makes all collected changes, all of them even if this worker is killed half-way.
 void mfi_lock_commit(mfi_self *self, mfi_lock *lock);
+
+// A change of one word alone, by a holder that has collected none: a store is a commit already.
+#define mfi_change_alone(word, value)                                                              \
+  do {                                                                                             \
+    MFI_STEP();                                                                                    \
+    store_release((word), (value));                                                                \
+    MFI_STEP();                                                                                    \
+  } while (0)
 
 // For burial: takes and gives each lock that the dead slot names, so that its records are settled.
 void mfi_lock_settle(mfi_self *self, uint32_t dead_slot);

@@ -64,6 +64,7 @@ struct mfi_self {
   mfi_drop_fn *const *drops;        // by block kind, of the floors above
   void *runtime;                    // what the floors above need in this process
   uint32_t no_spin;                 // waits that do not spin, see sync/event
+  uint32_t depth;                   // inner locks that it holds
   bool woken;                       // a wake came since the last mfi_event_done
 };
 
