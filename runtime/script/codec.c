@@ -196,7 +196,8 @@ static void encode_message(encoder *e, lua_State *L, int first, int n, int heavy
   uint32_t refs_before = e->nrefs;
   e->L = L;
   e->heavy = (uint8_t)heavy;
-  const int may_be_plain = !heavy && (e->flags & ~(MFI_ENCODE_PORTABLE | MFI_ENCODE_DATA)) == 0;
+  const int may_be_plain =
+      !heavy && (e->flags & ~(unsigned)(MFI_ENCODE_PORTABLE | MFI_ENCODE_DATA)) == 0;
   if (!may_be_plain || !mfi_codec_plain(e, first, n))
     mfi_codec_run(e, first, n);
   m->flags = e->message_flags;
