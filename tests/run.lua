@@ -48,7 +48,10 @@ local function reporter(options)
   return handler, options
 end
 
-package.preload["tests.reporter"] = function() return reporter end
+package.preload["tests.reporter"] = function()
+  package.preload["tests.reporter"] = nil -- workers get what is in there
+  return reporter
+end
 if results then
   table.insert(arg, "--output=tests.reporter")
 end
