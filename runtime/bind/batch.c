@@ -1,11 +1,11 @@
-// Batches: map-like calls, as the Lua half builds on them. Floor 7. Sleeps in batch_wait and batch_next.
+// Batches: map-like calls, as the Lua half builds on them. Floor 7. Sleeps in batch_wait and
+// batch_next.
 //
-//   list or range --[batch_list, batch_range]--> chunks: items written into scratch memory, then a job
-//   ended jobs --[batch_take, batch_next]--> values in the caller's table
+//   list or range --[batch_list, batch_range]--> chunks: items written into scratch memory, then a
+//   job ended jobs --[batch_take, batch_next]--> values in the caller's table
+#include "base/atomic.h"
 #include "bind/calls.h"
 #include "bind/core.h"
-
-#include "base/atomic.h"
 #include "script/exec.h"
 
 #include <stdlib.h>
@@ -75,8 +75,10 @@ static int core_batch(lua_State *L) {
   uint32_t place;
   mfi_status st = mfi_batch_make(m->self, mfi_object_handle(m->self, core), &c, &h, &place);
   mfi_encoded_release(m->codec, L, &e);
-  if (st == MFI_CLOSED) mfi_error_raise(L, "closed", "an object in the function is closed");
-  if (st != MFI_OK) mfi_bind_raise(L, st, "map");
+  if (st == MFI_CLOSED)
+    mfi_error_raise(L, "closed", "an object in the function is closed");
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, "map");
   mfi_bind_fill(L, b, h, place);
   return 1;
 }
@@ -120,7 +122,8 @@ static scratch *push_scratch(lua_State *L) {
 
 static void *grown(lua_State *L, void *p, size_t size) {
   void *bigger = realloc(p, size);
-  if (bigger == NULL) luaL_error(L, "not enough memory");
+  if (bigger == NULL)
+    luaL_error(L, "not enough memory");
   return bigger;
 }
 
@@ -146,7 +149,8 @@ static void append_item(lua_State *L, mfi_context *m, scratch *s, int first, int
   mfi_item *item = (mfi_item *)(void *)(s->bytes + s->size);
   *item = (mfi_item){.size = e.size, .nrefs = e.nrefs, .kind = MFI_ITEM_ARGS};
   mfi_encoded_copy(&e, item + 1);
-  if (e.nrefs != 0) memcpy(s->refs + s->nrefs, e.refs, e.nrefs * sizeof *e.refs);
+  if (e.nrefs != 0)
+    memcpy(s->refs + s->nrefs, e.refs, e.nrefs * sizeof *e.refs);
   s->size += sizeof *item + padded;
   s->nrefs += e.nrefs;
   mfi_encoded_release(m->codec, L, &e);
@@ -170,7 +174,8 @@ static void submit_chunk(lua_State *L, mfi_box *b, scratch *s, uint32_t n, uint6
                       .label = p->label};
   mfi_ref job;
   mfi_status st = mfi_job_make(self, &c, &job);
-  if (st != MFI_OK) mfi_bind_raise(L, st, p->label);
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, p->label);
   st = mfi_job_fill(self, job, s->bytes, s->refs);
   if (st != MFI_OK) {
     mfi_job_discard(self, job);
@@ -181,7 +186,8 @@ static void submit_chunk(lua_State *L, mfi_box *b, scratch *s, uint32_t n, uint6
   else
     st = mfi_pool_submit(self, core, job, b->o, NULL);
   s->size = s->nrefs = 0;
-  if (st == MFI_OK) return;
+  if (st == MFI_OK)
+    return;
   mfi_job_discard(self, job);
   mfi_bind_refuse(L, st);
 }
@@ -189,7 +195,8 @@ static void submit_chunk(lua_State *L, mfi_box *b, scratch *s, uint32_t n, uint6
 // Pushes the item's arguments; how many.
 static int push_item(lua_State *L, lua_Integer i, bool star) {
   lua_geti(L, 2, i);
-  if (!star) return 1;
+  if (!star)
+    return 1;
   int t = lua_gettop(L);
   if (!lua_istable(L, t))
     return luaL_error(L, "bad item #%I (table of arguments expected, got %s)", (LUAI_UACINT)i,
@@ -198,13 +205,15 @@ static int push_item(lua_State *L, lua_Integer i, bool star) {
   int n = lua_isinteger(L, -1) ? (int)lua_tointeger(L, -1) : (int)luaL_len(L, t);
   lua_pop(L, 1);
   luaL_checkstack(L, n + 10, "too many arguments");
-  for (int k = 1; k <= n; k++) lua_geti(L, t, k);
+  for (int k = 1; k <= n; k++)
+    lua_geti(L, t, k);
   lua_remove(L, t);
   return n;
 }
 
 static void flush(lua_State *L, mfi_box *b) {
-  if (b->m->output != NULL) mfi_output_flush(b->m->output);
+  if (b->m->output != NULL)
+    mfi_output_flush(b->m->output);
   (void)L;
 }
 
@@ -245,8 +254,10 @@ static int batch_range(lua_State *L) {
   for (lua_Integer i = 0; i < count;) {
     lua_Integer n = count - i < size ? count - i : size;
     for (lua_Integer k = 0; k < n; k++, i++) {
-      if (integers) lua_pushinteger(L, ifirst + i * istep);
-      else lua_pushnumber(L, first + (lua_Number)i * step);
+      if (integers)
+        lua_pushinteger(L, ifirst + i * istep);
+      else
+        lua_pushnumber(L, first + (lua_Number)i * step);
       append_item(L, b->m, s, 8, 1);
       lua_settop(L, 7);
     }
@@ -272,7 +283,8 @@ static int batch_everywhere(lua_State *L) {
       n = lua_isinteger(L, -1) ? (int)lua_tointeger(L, -1) : (int)lua_rawlen(L, 2);
       lua_pop(L, 1);
       luaL_checkstack(L, n + 10, "too many arguments");
-      for (int k = 1; k <= n; k++) lua_rawgeti(L, 2, k);
+      for (int k = 1; k <= n; k++)
+        lua_rawgeti(L, 2, k);
     }
     append_item(L, b->m, s, 4, n);
     lua_settop(L, 3);
@@ -297,7 +309,8 @@ static mfi_ref next_queued(mfi_self *self, void *what) {
   mfi_ref ref = load_acquire(&mfi_batch_of(what)->oldest);
   for (int i = 0; ref != 0 && i < 1000; i++) {
     mfi_job *j = mfi_job_at(self, ref);
-    if (load_acquire(&j->state) == MFI_JOB_QUEUED && !j->directed) return ref;
+    if (load_acquire(&j->state) == MFI_JOB_QUEUED && !j->directed)
+      return ref;
     ref = load_acquire(&j->younger);
   }
   return 0;
@@ -321,7 +334,8 @@ typedef struct taken {
 
 static int end_taken(lua_State *L) {
   taken *t = lua_touserdata(L, 1);
-  if (t->job != 0) mfi_job_discard(t->m->self, t->job);
+  if (t->job != 0)
+    mfi_job_discard(t->m->self, t->job);
   t->job = 0;
   return 0;
 }
@@ -371,7 +385,8 @@ static void store(lua_State *L, mfi_context *m, int out, lua_Integer at, const m
   if (all) {
     lua_createtable(L, n, 1);
     lua_insert(L, base + 1);
-    for (int i = n; i >= 1; i--) lua_rawseti(L, base + 1, i);
+    for (int i = n; i >= 1; i--)
+      lua_rawseti(L, base + 1, i);
     lua_pushinteger(L, n);
     lua_setfield(L, base + 1, "n");
   } else {
@@ -381,7 +396,8 @@ static void store(lua_State *L, mfi_context *m, int out, lua_Integer at, const m
   lua_settop(L, base);
 }
 
-// All results of a job; the list of failures at index `failures` is made at the first. How many items.
+// All results of a job; the list of failures at index `failures` is made at the first. How many
+// items.
 static lua_Integer store_all(lua_State *L, mfi_context *m, mfi_ref job, int out, lua_Integer at,
                              bool all, int failures) {
   mfi_cursor c = {0};
@@ -418,15 +434,18 @@ static int batch_take(lua_State *L) {
   while ((t->job = mfi_batch_take(b->m->self, b->o)) != 0) {
     mfi_job *j = mfi_job_at(b->m->self, t->job);
     total += store_all(L, b->m, t->job, 2, (lua_Integer)j->first, all, 4);
-    if (j->status != MFI_OK) rest = (mfi_status)j->status;
+    if (j->status != MFI_OK)
+      rest = (mfi_status)j->status;
     mfi_ref job = t->job;
     t->job = 0;
     mfi_job_discard(b->m->self, job);
   }
   lua_pushinteger(L, total);
   lua_pushvalue(L, 4);
-  if (rest == MFI_OK) lua_pushnil(L);
-  else lua_pushstring(L, mfi_bind_status(rest));
+  if (rest == MFI_OK)
+    lua_pushnil(L);
+  else
+    lua_pushstring(L, mfi_bind_status(rest));
   return 3;
 }
 
@@ -452,9 +471,11 @@ static int batch_next(lua_State *L) {
   taken *t = push_taken(L, b->m);
   for (;;) {
     t->job = mfi_batch_take(b->m->self, b->o);
-    if (t->job != 0) break;
+    if (t->job != 0)
+      break;
     mfi_status st = mfi_bind_wait(L, core_of(b), wait_one, next_queued, b->o, until);
-    if (st == MFI_OK) continue;
+    if (st == MFI_OK)
+      continue;
     lua_pushnil(L);
     lua_pushstring(L, st == MFI_CLOSED ? "closed" : "timeout");
     return 2;
@@ -474,7 +495,8 @@ static int batch_jobs(lua_State *L) {
   lua_Integer n = 0;
   mfi_object *core = core_of(b);
   mfi_lock_take(b->m->self, &core->lock);
-  for (mfi_ref r = batch->oldest; r != 0; r = mfi_job_at(b->m->self, r)->younger) n++;
+  for (mfi_ref r = batch->oldest; r != 0; r = mfi_job_at(b->m->self, r)->younger)
+    n++;
   lua_Integer left = (lua_Integer)batch->left;
   mfi_lock_give(b->m->self, &core->lock);
   lua_pushinteger(L, n);
@@ -498,22 +520,18 @@ static int batch_cancel(lua_State *L) {
 
 static int batch_close(lua_State *L) {
   mfi_box *b = mfi_bind_test(L, 1, MFI_KIND_BATCH);
-  if (b != NULL) mfi_bind_release(L, b);
+  if (b != NULL)
+    mfi_bind_release(L, b);
   return 0;
 }
 
 void mfi_bind_open_batch(lua_State *L) {
-  static const luaL_Reg functions[] = {{"batch", core_batch},
-                                       {"batch_list", batch_list},
-                                       {"batch_range", batch_range},
-                                       {"batch_everywhere", batch_everywhere},
-                                       {"batch_wait", batch_wait},
-                                       {"batch_take", batch_take},
-                                       {"batch_next", batch_next},
-                                       {"batch_jobs", batch_jobs},
-                                       {"batch_left", batch_left},
-                                       {"batch_cancel", batch_cancel},
-                                       {"batch_close", batch_close},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"batch", core_batch},        {"batch_list", batch_list},
+      {"batch_range", batch_range}, {"batch_everywhere", batch_everywhere},
+      {"batch_wait", batch_wait},   {"batch_take", batch_take},
+      {"batch_next", batch_next},   {"batch_jobs", batch_jobs},
+      {"batch_left", batch_left},   {"batch_cancel", batch_cancel},
+      {"batch_close", batch_close}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -17,8 +17,8 @@ void mfi_bind_run_serial(lua_State *L, mfi_object *core);
 // Raises why a pool takes no task.
 void mfi_bind_refuse(lua_State *L, mfi_status st);
 
-// Waits until `over` of `what`, whose event is key's; inside a pool's task it helps: runs what is awaited
-// and not begun. next gives the oldest such job, or 0. MFI_OK, MFI_TIMEDOUT. [-0, +0, v]
+// Waits until `over` of `what`, whose event is key's; inside a pool's task it helps: runs what is
+// awaited and not begun. next gives the oldest such job, or 0. MFI_OK, MFI_TIMEDOUT. [-0, +0, v]
 typedef mfi_status mfi_wait_fn(mfi_self *self, void *what, mfi_ns until);
 typedef mfi_ref mfi_next_fn(mfi_self *self, void *what);
 mfi_status mfi_bind_wait(lua_State *L, mfi_object *core, mfi_wait_fn *wait, mfi_next_fn *next,

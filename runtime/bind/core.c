@@ -1,5 +1,6 @@
 // The module moonfleet.core. Floor 7.
 #include "bind/core.h"
+
 #include "bind/object.h"
 
 void mfi_bind_require(lua_State *L, const char *name) {
@@ -10,7 +11,8 @@ void mfi_bind_require(lua_State *L, const char *name) {
   }
   lua_pop(L, 2);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  if (lua_getfield(L, -1, name) == LUA_TNIL) luaL_error(L, "module '%s' is missing", name);
+  if (lua_getfield(L, -1, name) == LUA_TNIL)
+    luaL_error(L, "module '%s' is missing", name);
   lua_remove(L, -2);
   lua_pushstring(L, name);
   lua_call(L, 1, 1);
@@ -29,10 +31,12 @@ static bool is_loaded(lua_State *L, const char *name) {
 
 // Pools with unfinished tasks, errors that nobody asked for.
 void mfi_bind_at_exit(lua_State *L) {
-  if (!is_loaded(L, "moonfleet.exit")) return;
+  if (!is_loaded(L, "moonfleet.exit"))
+    return;
   mfi_bind_require(L, "moonfleet.exit");
   lua_getfield(L, -1, "at_exit");
-  if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_pop(L, 1);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+    lua_pop(L, 1);
   lua_pop(L, 1);
 }
 
@@ -41,7 +45,8 @@ const mfi_bindings mfi_state_bindings = {
 
 int mfi_bind_open_core(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
-  if (m == NULL) return luaL_error(L, "moonfleet.core needs moonfleet: require that first");
+  if (m == NULL)
+    return luaL_error(L, "moonfleet.core needs moonfleet: require that first");
   lua_newtable(L);
   mfi_bind_open_general(L);
   mfi_bind_open_queue(L);

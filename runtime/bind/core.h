@@ -1,4 +1,5 @@
-// The parts of moonfleet.core: each adds its functions to the table at the top. Floor 7. [-0, +0, m]
+// The parts of moonfleet.core: each adds its functions to the table at the top. Floor 7. [-0, +0,
+// m]
 #ifndef MFI_BIND_CORE_H
 #define MFI_BIND_CORE_H
 

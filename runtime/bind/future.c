@@ -1,8 +1,7 @@
 // Futures, as the Lua half builds on them. Floor 7. Sleeps in future_wait.
+#include "base/atomic.h"
 #include "bind/calls.h"
 #include "bind/core.h"
-
-#include "base/atomic.h"
 #include "script/exec.h"
 
 #include <string.h>
@@ -18,9 +17,11 @@ static bool may_help(const mfi_context *m, mfi_ns until) {
 
 // In a task that may not help any more: the pool may start a spare worker meanwhile.
 static mfi_status sleep_in_task(mfi_context *m, mfi_wait_fn *wait, void *what, mfi_ns until) {
-  if (m->job == 0 || m->core == NULL) return wait(m->self, what, until);
+  if (m->job == 0 || m->core == NULL)
+    return wait(m->self, what, until);
   mfi_status st = wait(m->self, what, 0);
-  if (st != MFI_TIMEDOUT || until == 0) return st;
+  if (st != MFI_TIMEDOUT || until == 0)
+    return st;
   mfi_pool_sleep(m->self, m->core);
   st = wait(m->self, what, until);
   mfi_pool_wake(m->self, m->core);
@@ -30,12 +31,15 @@ static mfi_status sleep_in_task(mfi_context *m, mfi_wait_fn *wait, void *what, m
 mfi_status mfi_bind_wait(lua_State *L, mfi_object *core, mfi_wait_fn *wait, mfi_next_fn *next,
                          void *what, mfi_ns until) {
   mfi_context *m = mfi_bind_context(L);
-  if (m->output != NULL) mfi_output_flush(m->output);
+  if (m->output != NULL)
+    mfi_output_flush(m->output);
   for (;;) {
     mfi_ref job = may_help(m, until) ? next(m->self, what) : 0;
-    if (job != 0 && mfi_exec_inline(L, core, job)) continue;
+    if (job != 0 && mfi_exec_inline(L, core, job))
+      continue;
     mfi_status st = sleep_in_task(m, wait, what, until);
-    if (st != MFI_INTERRUPTED) return st;
+    if (st != MFI_INTERRUPTED)
+      return st;
     mfi_context_look_up(L);
   }
 }
@@ -64,7 +68,8 @@ static bool outcome(mfi_box *b, mfi_view *v, mfi_status *st) {
   mfi_cursor c = {0};
   mfi_job *j = job_of(b);
   *st = (mfi_status)j->status;
-  if (!mfi_job_result(b->m->self, b->job, &c, v)) return false;
+  if (!mfi_job_result(b->m->self, b->job, &c, v))
+    return false;
   *st = (mfi_status)v->kind;
   return true;
 }
@@ -73,7 +78,8 @@ static int future_status(lua_State *L) {
   mfi_box *b = check(L);
   mfi_view v;
   mfi_status st;
-  if (load_acquire(&job_of(b)->state) != MFI_JOB_ENDED) return 0;
+  if (load_acquire(&job_of(b)->state) != MFI_JOB_ENDED)
+    return 0;
   outcome(b, &v, &st);
   lua_pushstring(L, mfi_bind_status(st));
   return 1;
@@ -101,14 +107,16 @@ static int future_values(lua_State *L) {
   mfi_view v;
   mfi_status st;
   store_release(&job_of(b)->asked, 1u);
-  if (load_acquire(&job_of(b)->state) != MFI_JOB_ENDED || !outcome(b, &v, &st)) return 0;
+  if (load_acquire(&job_of(b)->state) != MFI_JOB_ENDED || !outcome(b, &v, &st))
+    return 0;
   return mfi_bind_push_result(L, b->m, &v);
 }
 
 static int future_asked(lua_State *L) {
   mfi_box *b = check(L);
   lua_pushboolean(L, load_acquire(&job_of(b)->asked) != 0);
-  if (lua_toboolean(L, 2)) store_release(&job_of(b)->asked, 1u);
+  if (lua_toboolean(L, 2))
+    store_release(&job_of(b)->asked, 1u);
   return 1;
 }
 
@@ -128,7 +136,8 @@ static int future_label(lua_State *L) {
 
 static int future_pool(lua_State *L) {
   mfi_job *j = job_of(check(L));
-  if (j->pool == 0 || mfi_handle_kind(mfi_bind_context(L)->self, j->pool) == MFI_KIND_FREE) return 0;
+  if (j->pool == 0 || mfi_handle_kind(mfi_bind_context(L)->self, j->pool) == MFI_KIND_FREE)
+    return 0;
   mfi_bind_push(L, j->pool);
   return 1;
 }
@@ -143,19 +152,22 @@ static int future_watch(lua_State *L) {
 // Pushes the next watched Future that has ended. Its reference moves from `ending` to the userdata.
 static bool push_due(lua_State *L, mfi_context *m) {
   mfi_handle h = mfi_pool_due(m->self);
-  if (h == 0) return false;
+  if (h == 0)
+    return false;
   mfi_bind_push(L, h);
   mfi_handle_unhold(m->self, &m->self->slot->ending);
   return true;
 }
 
-// Called by waiting calls: gives the Lua half each Future that is due, the one that ended first first.
+// Called by waiting calls: gives the Lua half each Future that is due, the one that ended first
+// first.
 static int run_due(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   int n = 0;
   lua_settop(L, 0);
   lua_newtable(L);
-  while (push_due(L, m)) lua_rawseti(L, 1, ++n);
+  while (push_due(L, m))
+    lua_rawseti(L, 1, ++n);
   for (int i = n; i >= 1; i--) {
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_rawgeti(L, 1, i);
@@ -182,7 +194,8 @@ static int core_poll(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   mfi_note_clear(m->self, MFI_NOTE_DUE);
   lua_pushinteger(L, mfi_context_run_due(L));
-  if (m->stop != NULL) mfi_stop_check(L);
+  if (m->stop != NULL)
+    mfi_stop_check(L);
   return 1;
 }
 

@@ -1,9 +1,8 @@
 // Time, codec, counts, faults: what is no object. Floor 7.
-#include "bind/core.h"
-#include "bind/object.h"
-
 #include "base/atomic.h"
 #include "base/fault.h"
+#include "bind/core.h"
+#include "bind/object.h"
 #include "script/func.h"
 
 #include <string.h>
@@ -22,7 +21,8 @@ static bool never(mfi_self *self, void *what) {
 static int core_sleep(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   mfi_ns until = mfi_bind_until(L, 1);
-  if (m->output != NULL) mfi_output_flush(m->output);
+  if (m->output != NULL)
+    mfi_output_flush(m->output);
   mfi_event *e = mfi_event_of(m->self, mfi_slot_id(m->self, m->self->index));
   m->self->no_spin = m->self->no_spin == 0 ? 1 : m->self->no_spin; // nothing to look for
   while (mfi_event_await(m->self, e, never, NULL, until) == MFI_INTERRUPTED)
@@ -43,7 +43,8 @@ static int core_cpu_count(lua_State *L) {
 
 static int core_flush(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
-  if (m->output != NULL) mfi_output_flush(m->output);
+  if (m->output != NULL)
+    mfi_output_flush(m->output);
   return 0;
 }
 
@@ -51,8 +52,10 @@ static int core_flush(lua_State *L) {
 
 static int core_type(lua_State *L) {
   mfi_box *b = mfi_bind_any(L, 1);
-  if (b == NULL) lua_pushnil(L);
-  else lua_pushstring(L, mfi_bind_kind_name(b->kind));
+  if (b == NULL)
+    lua_pushnil(L);
+  else
+    lua_pushstring(L, mfi_bind_kind_name(b->kind));
   return 1;
 }
 
@@ -60,7 +63,8 @@ static int core_metatable(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   for (int k = 1; k < MFI_KINDS; k++) {
     const char *kind = mfi_bind_kind_name((mfi_object_kind)k);
-    if (kind == NULL || strcmp(kind, name) != 0) continue;
+    if (kind == NULL || strcmp(kind, name) != 0)
+      continue;
     mfi_bind_metatable(L, (mfi_object_kind)k);
     return 1;
   }
@@ -70,7 +74,8 @@ static int core_metatable(lua_State *L) {
 // The table of one's own that goes with a userdata.
 static int core_extra(lua_State *L) {
   luaL_checktype(L, 1, LUA_TUSERDATA);
-  if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE) return 1;
+  if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE)
+    return 1;
   lua_newtable(L);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, 1, 1);
@@ -80,7 +85,8 @@ static int core_extra(lua_State *L) {
 static int core_error(lua_State *L) {
   const char *kind = luaL_checkstring(L, 1);
   mfi_error_push(L, kind, "%s", luaL_checkstring(L, 2));
-  if (!lua_istable(L, 3)) return 1;
+  if (!lua_istable(L, 3))
+    return 1;
   for (lua_pushnil(L); lua_next(L, 3) != 0;) {
     lua_pushvalue(L, -2);
     lua_insert(L, -2);
@@ -147,7 +153,8 @@ static int core_context(lua_State *L) {
 
 static int core_task(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
-  if (m->job == 0) return 0;
+  if (m->job == 0)
+    return 0;
   mfi_job *j = mfi_job_at(m->self, m->job);
   lua_createtable(L, 0, 3);
   lua_pushstring(L, j->label);
@@ -169,7 +176,8 @@ static int core_audit(lua_State *L) {
   uint64_t top = load_acquire(&self->region->slots_top);
   for (uint32_t i = 1; i < top; i++) {
     mfi_slot *s = mfi_slot_at(self, i);
-    if (load_acquire(&s->used) == 0) continue;
+    if (load_acquire(&s->used) == 0)
+      continue;
     slots++;
     workers += load_acquire(&s->worker) != 0;
   }
@@ -188,7 +196,8 @@ static int core_audit(lua_State *L) {
 static int fault_point(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   for (int i = 0; mfi_fault_name(i) != NULL; i++)
-    if (strcmp(mfi_fault_name(i), name) == 0) return i;
+    if (strcmp(mfi_fault_name(i), name) == 0)
+      return i;
   return luaL_error(L, "no fault point '%s'", name);
 }
 

@@ -19,7 +19,8 @@ static void handle(int number) {
   mfi_self *self = interrupted_self;
   mfi_stop *stop = interrupted_stop;
   (void)number;
-  if (self == NULL || stop == NULL) return;
+  if (self == NULL || stop == NULL)
+    return;
   store_seqcst(&seen, 1u);
   mfi_stop_interrupt(stop);
   mfi_note(self, self->index, MFI_NOTE_INTERRUPT);
@@ -28,7 +29,8 @@ static void handle(int number) {
 // The program lua ends with 1 after any uncaught error; after Ctrl-C shells expect 130.
 static void exit_code(int code, void *arg) {
   (void)arg;
-  if (code != EXIT_FAILURE || load_seqcst(&seen) == 0) return;
+  if (code != EXIT_FAILURE || load_seqcst(&seen) == 0)
+    return;
   fflush(NULL);
   _exit(128 + SIGINT);
 }
@@ -36,18 +38,22 @@ static void exit_code(int code, void *arg) {
 void mfi_interrupt_open(mfi_self *self, mfi_stop *stop) {
   static bool registered;
   struct sigaction now, ours = {.sa_handler = handle, .sa_flags = SA_RESTART};
-  if (interrupted_self != NULL || sigaction(SIGINT, NULL, &now) != 0) return;
-  if (now.sa_handler == SIG_IGN) return;
+  if (interrupted_self != NULL || sigaction(SIGINT, NULL, &now) != 0)
+    return;
+  if (now.sa_handler == SIG_IGN)
+    return;
   before = now;
   interrupted_self = self;
   interrupted_stop = stop;
   sigaction(SIGINT, &ours, NULL);
-  if (!registered) on_exit(exit_code, NULL);
+  if (!registered)
+    on_exit(exit_code, NULL);
   registered = true;
 }
 
 void mfi_interrupt_close(void) {
-  if (interrupted_self == NULL) return;
+  if (interrupted_self == NULL)
+    return;
   sigaction(SIGINT, &before, NULL);
   interrupted_stop = NULL;
   interrupted_self = NULL;

@@ -1,5 +1,5 @@
-// Ctrl-C in a main state: "interrupted!", which a script may catch; exit code 130 if it does not. Floor 7.
-// One main state of a process at a time has it; signal handlers are the process's.
+// Ctrl-C in a main state: "interrupted!", which a script may catch; exit code 130 if it does not.
+// Floor 7. One main state of a process at a time has it; signal handlers are the process's.
 #ifndef MFI_BIND_INTERRUPT_H
 #define MFI_BIND_INTERRUPT_H
 

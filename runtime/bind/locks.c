@@ -1,9 +1,9 @@
 // Lock, RLock, Semaphore, BoundedSemaphore in Lua. Floor 7. Sleeps in acquire.
-#include "bind/core.h"
-#include "bind/object.h"
+#include "sync/locks.h"
 
 #include "base/assert.h"
-#include "sync/locks.h"
+#include "bind/core.h"
+#include "bind/object.h"
 
 #include <string.h>
 
@@ -23,17 +23,19 @@ static bool is_lock(const mfi_box *b) {
 
 static mfi_status try_once(mfi_box *b, mfi_ns until, bool *abandoned) {
   *abandoned = false;
-  if (is_lock(b)) return mfi_lock_acquire(b->m->self, b->o, until, abandoned);
+  if (is_lock(b))
+    return mfi_lock_acquire(b->m->self, b->o, until, abandoned);
   return mfi_semaphore_acquire(b->m->self, b->o, b->place, until);
 }
 
 static mfi_status acquire(lua_State *L, mfi_box *b, mfi_ns until, bool *abandoned) {
   mfi_status st;
-  while ((st = try_once(b, until, abandoned)) == MFI_INTERRUPTED) mfi_context_look_up(L);
+  while ((st = try_once(b, until, abandoned)) == MFI_INTERRUPTED)
+    mfi_context_look_up(L);
   if (st == MFI_DEADLOCK)
-    mfi_error_raise(L, "deadlock", "%s(#%I) is already held by %s itself; an RLock may be acquired again",
-                    mfi_bind_kind_name(b->kind), (LUAI_UACINT)b->o->number,
-                    b->m->self->slot->name);
+    mfi_error_raise(L, "deadlock",
+                    "%s(#%I) is already held by %s itself; an RLock may be acquired again",
+                    mfi_bind_kind_name(b->kind), (LUAI_UACINT)b->o->number, b->m->self->slot->name);
   return st;
 }
 
@@ -43,7 +45,8 @@ static int lock_acquire(lua_State *L) {
   bool abandoned;
   mfi_status st = acquire(L, b, until, &abandoned);
   lua_pushboolean(L, st == MFI_OK);
-  if (st == MFI_OK && !abandoned) return 1;
+  if (st == MFI_OK && !abandoned)
+    return 1;
   lua_pushstring(L, abandoned ? "abandoned" : "timeout");
   return 2;
 }
@@ -51,7 +54,8 @@ static int lock_acquire(lua_State *L) {
 // ---- Releasing
 
 static mfi_status release(mfi_box *b, uint64_t n) {
-  if (is_lock(b)) return mfi_lock_release(b->m->self, b->o);
+  if (is_lock(b))
+    return mfi_lock_release(b->m->self, b->o);
   return mfi_semaphore_release(b->m->self, b->o, b->place, n);
 }
 
@@ -60,11 +64,14 @@ static int lock_release(lua_State *L) {
   lua_Integer n = 1;
   if (!is_lock(b)) {
     n = luaL_optinteger(L, 2, 1);
-    if (n < 1) return luaL_error(L, "bad argument #2 to 'release' (positive number expected)");
+    if (n < 1)
+      return luaL_error(L, "bad argument #2 to 'release' (positive number expected)");
   }
-  if (release(b, (uint64_t)n) == MFI_OK) return 0;
+  if (release(b, (uint64_t)n) == MFI_OK)
+    return 0;
   const char *kind = mfi_bind_kind_name(b->kind);
-  if (is_lock(b)) return luaL_error(L, "cannot release a %s that this worker does not hold", kind);
+  if (is_lock(b))
+    return luaL_error(L, "cannot release a %s that this worker does not hold", kind);
   return luaL_error(L, "cannot release a %s above its initial value", kind);
 }
 
@@ -86,18 +93,21 @@ typedef struct guard {
 
 static int guard_close(lua_State *L) {
   guard *g = lua_touserdata(L, 1);
-  if (g->done) return 0;
+  if (g->done)
+    return 0;
   g->done = true;
   lua_getiuservalue(L, 1, 1);
   mfi_box *b = mfi_bind_any(L, -1);
-  if (b != NULL && b->handle != 0) release(b, 1); // released by hand before: nothing to do
+  if (b != NULL && b->handle != 0)
+    release(b, 1); // released by hand before: nothing to do
   return 0;
 }
 
 static int guard_index(lua_State *L) {
   guard *g = lua_touserdata(L, 1);
   const char *key = lua_tostring(L, 2);
-  if (key == NULL || strcmp(key, "abandoned") != 0) return 0;
+  if (key == NULL || strcmp(key, "abandoned") != 0)
+    return 0;
   lua_pushboolean(L, g->abandoned);
   return 1;
 }
@@ -134,7 +144,8 @@ static int lock_with(lua_State *L) {
   mfi_box *b = self_of(L, "with");
   bool abandoned;
   int nargs = lua_gettop(L) - 2;
-  if (nargs < 0) return luaL_error(L, "bad argument #2 to 'with' (function expected, got no value)");
+  if (nargs < 0)
+    return luaL_error(L, "bad argument #2 to 'with' (function expected, got no value)");
   push_guard(L, 1, false);
   lua_insert(L, 2);
   acquire(L, b, MFI_NEVER, &abandoned);
@@ -165,7 +176,8 @@ static int make(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   uint32_t place;
   mfi_handle h = mfi_object_make(m->self, kind, &place);
-  if (h == 0) mfi_bind_raise(L, MFI_NOMEM, mfi_bind_kind_name(kind));
+  if (h == 0)
+    mfi_bind_raise(L, MFI_NOMEM, mfi_bind_kind_name(kind));
   if (kind == MFI_KIND_SEMAPHORE || kind == MFI_KIND_BOUNDED)
     mfi_semaphore_init(mfi_object_of(m->self, h), (uint64_t)luaL_optinteger(L, 1, 1),
                        kind == MFI_KIND_BOUNDED);
@@ -174,8 +186,10 @@ static int make(lua_State *L) {
 }
 
 static void open_kind(lua_State *L, mfi_object_kind kind) {
-  static const luaL_Reg shared[] = {{"acquire", lock_acquire}, {"release", lock_release},
-                                    {"hold", lock_hold},       {"with", lock_with},
+  static const luaL_Reg shared[] = {{"acquire", lock_acquire},
+                                    {"release", lock_release},
+                                    {"hold", lock_hold},
+                                    {"with", lock_with},
                                     {NULL, NULL}};
   static const luaL_Reg of_locks[] = {{"locked", lock_locked}, {NULL, NULL}};
   static const luaL_Reg of_semaphores[] = {{"value", semaphore_value}, {NULL, NULL}};

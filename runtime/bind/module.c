@@ -1,20 +1,21 @@
-// require "moonfleet" in a state of somebody else's: a runtime of its own, which ends with the state.
-// Floor 7. The main state's ends: Ctrl-C, output, children, os.exit.
+// require "moonfleet" in a state of somebody else's: a runtime of its own, which ends with the
+// state. Floor 7. The main state's ends: Ctrl-C, output, children, os.exit.
+#include "base/atomic.h"
 #include "bind/core.h"
 #include "bind/interrupt.h"
 #include "bind/object.h"
-
-#include "base/atomic.h"
 #include "flow/warden.h"
 #include "script/exec.h"
 #include "script/exec_job.h"
 
 #include <lualib.h>
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-// A main state's runtime. Its memory is malloc's: workers may still look at it while the state closes.
+// A main state's runtime. Its memory is malloc's: workers may still look at it while the state
+// closes.
 typedef struct home {
   mfi_runtime rt;
   mfi_self self;
@@ -44,11 +45,13 @@ static void stop_all(home *h, int signal_number) {
 
 static int close_home(lua_State *L) {
   home *h = *(home **)lua_touserdata(L, 1);
-  if (h == NULL || h->closed) return 0;
+  if (h == NULL || h->closed)
+    return 0;
   h->closed = true;
   mfi_bind_at_exit(L);
   mfi_interrupt_close();
-  if (h->output != NULL) mfi_output_flush(h->output);
+  if (h->output != NULL)
+    mfi_output_flush(h->output);
   if (h->m != NULL) {
     mfi_exec_end_children(&h->self, !mfi_interrupt_seen());
     h->m->closing = true;
@@ -57,7 +60,8 @@ static int close_home(lua_State *L) {
   store_seqcst(&h->rt.region->closing, 1u);
   stop_all(h, SIGTERM);
   wait_for_threads(h);
-  if (h->stop_bound) mfi_stop_unbind(&h->stop);
+  if (h->stop_bound)
+    mfi_stop_unbind(&h->stop);
   if (h->output != NULL) {
     mfi_output_restore(L, h->output);
     mfi_output_close(h->output);
@@ -70,10 +74,12 @@ static int close_home(lua_State *L) {
 static int main_exit(lua_State *L) {
   home *h = lua_touserdata(L, lua_upvalueindex(2));
   bool close = lua_toboolean(L, 2) != 0;
-  if (h->output != NULL) mfi_output_finish(h->output);
+  if (h->output != NULL)
+    mfi_output_finish(h->output);
   store_seqcst(&h->rt.region->closing, 1u);
   stop_all(h, SIGTERM);
-  if (!close) mfi_interrupt_close();
+  if (!close)
+    mfi_interrupt_close();
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
   lua_call(L, lua_gettop(L) - 1, 0);
@@ -126,7 +132,8 @@ static void open_main(lua_State *L, home *h) {
   mfi_stop_wrap(L);
   h->m = mfi_context_open(L, &h->self);
   h->output = mfi_exec_output(&h->self, MFI_OUTPUT_MAIN, false);
-  if (h->output != NULL) mfi_output_install(L, h->output);
+  if (h->output != NULL)
+    mfi_output_install(L, h->output);
   h->m->output = h->output;
   if (h->stop_installed) {
     mfi_stop_bind(&h->stop, h->m->L, &h->self.slot->stop, 0);
@@ -153,14 +160,16 @@ int luaopen_moonfleet(lua_State *L);
 __attribute__((visibility("default"))) int luaopen_moonfleet(lua_State *L) {
   if (mfi_context_of(L) == NULL) {
     home *h = open_runtime(L);
-    if (uses_processes()) mfi_warden_open(&h->rt, &h->self); // while the host is still small
+    if (uses_processes())
+      mfi_warden_open(&h->rt, &h->self); // while the host is still small
     push_sentinel(L, h);
     open_main(L, h);
   }
   mfi_context *m = mfi_context_of(L);
   (void)m;
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  if (lua_getfield(L, -1, "moonfleet") == LUA_TNIL) return luaL_error(L, "moonfleet: no Lua half");
+  if (lua_getfield(L, -1, "moonfleet") == LUA_TNIL)
+    return luaL_error(L, "moonfleet: no Lua half");
   lua_pushliteral(L, "moonfleet");
   lua_call(L, 1, 1);
   return 1;

@@ -1,10 +1,10 @@
 // Moonfleet objects as Lua userdata. Floor 7; see object.h.
 #include "bind/object.h"
-#include "bind/calls.h"
-#include "bind/core.h"
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "bind/calls.h"
+#include "bind/core.h"
 #include "sync/locks.h"
 
 #include <errno.h>
@@ -14,10 +14,14 @@
 static const char magic, cache_key;
 
 static const char *const kind_names[MFI_KINDS] = {
-    [MFI_KIND_QUEUE] = "Queue",         [MFI_KIND_LOCK] = "Lock",
-    [MFI_KIND_RLOCK] = "RLock",         [MFI_KIND_SEMAPHORE] = "Semaphore",
-    [MFI_KIND_BOUNDED] = "BoundedSemaphore", [MFI_KIND_POOL] = "Pool",
-    [MFI_KIND_BATCH] = "Batch",         [MFI_KIND_JOB] = "Future",
+    [MFI_KIND_QUEUE] = "Queue",
+    [MFI_KIND_LOCK] = "Lock",
+    [MFI_KIND_RLOCK] = "RLock",
+    [MFI_KIND_SEMAPHORE] = "Semaphore",
+    [MFI_KIND_BOUNDED] = "BoundedSemaphore",
+    [MFI_KIND_POOL] = "Pool",
+    [MFI_KIND_BATCH] = "Batch",
+    [MFI_KIND_JOB] = "Future",
     [MFI_KIND_WORKER] = "Process",
 };
 
@@ -27,29 +31,48 @@ const char *mfi_bind_kind_name(mfi_object_kind kind) { return kind_names[kind]; 
 
 const char *mfi_bind_status(mfi_status st) {
   switch (st) {
-  case MFI_OK: return "ok";
-  case MFI_TIMEDOUT: return "timeout";
-  case MFI_EMPTY: return "empty";
-  case MFI_FULL: return "full";
-  case MFI_CLOSED: return "closed";
-  case MFI_FAILED: return "failed";
-  case MFI_WORKER_DIED: return "worker_died";
-  case MFI_TASK_TIMEOUT: return "task_timeout";
-  case MFI_MEMORY_LIMIT: return "memory_limit";
-  case MFI_CANCELLED: return "cancelled";
-  case MFI_TERMINATED: return "terminated";
-  case MFI_INITIALIZER: return "initializer";
-  case MFI_NOT_SENDABLE: return "not_sendable";
-  case MFI_DECODE: return "decode";
-  case MFI_NOMEM: return "no_memory";
-  case MFI_SYSTEM: return "system";
-  default: return "unknown";
+  case MFI_OK:
+    return "ok";
+  case MFI_TIMEDOUT:
+    return "timeout";
+  case MFI_EMPTY:
+    return "empty";
+  case MFI_FULL:
+    return "full";
+  case MFI_CLOSED:
+    return "closed";
+  case MFI_FAILED:
+    return "failed";
+  case MFI_WORKER_DIED:
+    return "worker_died";
+  case MFI_TASK_TIMEOUT:
+    return "task_timeout";
+  case MFI_MEMORY_LIMIT:
+    return "memory_limit";
+  case MFI_CANCELLED:
+    return "cancelled";
+  case MFI_TERMINATED:
+    return "terminated";
+  case MFI_INITIALIZER:
+    return "initializer";
+  case MFI_NOT_SENDABLE:
+    return "not_sendable";
+  case MFI_DECODE:
+    return "decode";
+  case MFI_NOMEM:
+    return "no_memory";
+  case MFI_SYSTEM:
+    return "system";
+  default:
+    return "unknown";
   }
 }
 
 void mfi_bind_raise(lua_State *L, mfi_status st, const char *what) {
-  if (st == MFI_NOMEM) mfi_error_raise(L, "no_memory", "%s: shared memory is used up", what);
-  if (st == MFI_CLOSED) mfi_error_raise(L, "closed", "%s is closed", what);
+  if (st == MFI_NOMEM)
+    mfi_error_raise(L, "no_memory", "%s: shared memory is used up", what);
+  if (st == MFI_CLOSED)
+    mfi_error_raise(L, "closed", "%s is closed", what);
   if (st == MFI_SYSTEM) {
     int error = errno;
     mfi_error_push(L, "system", "%s: %s", what, strerror(error));
@@ -63,24 +86,30 @@ void mfi_bind_raise(lua_State *L, mfi_status st, const char *what) {
 // ---- Time
 
 mfi_ns mfi_bind_until(lua_State *L, int idx) {
-  if (lua_isnoneornil(L, idx)) return MFI_NEVER;
+  if (lua_isnoneornil(L, idx))
+    return MFI_NEVER;
   return mfi_os_deadline(lua_tonumber(L, idx));
 }
 
 static _Noreturn void bad_timeout(lua_State *L, int idx, const char *method, const char *hint) {
   const char *got = luaL_typename(L, idx);
-  if (lua_type(L, idx) == LUA_TNUMBER) got = lua_tostring(L, idx);
+  if (lua_type(L, idx) == LUA_TNUMBER)
+    got = lua_tostring(L, idx);
   bool tell = hint != NULL && lua_isboolean(L, idx);
   luaL_error(L, "bad argument #%d to '%s' (timeout in seconds expected, got %s%s%s)", idx, method,
              got, tell ? "; " : "", tell ? hint : "");
-  for (;;) continue;
+  for (;;)
+    continue;
 }
 
 mfi_ns mfi_bind_timeout(lua_State *L, int idx, const char *method, const char *hint) {
-  if (lua_isnoneornil(L, idx)) return MFI_NEVER;
-  if (lua_type(L, idx) != LUA_TNUMBER) bad_timeout(L, idx, method, hint);
+  if (lua_isnoneornil(L, idx))
+    return MFI_NEVER;
+  if (lua_type(L, idx) != LUA_TNUMBER)
+    bad_timeout(L, idx, method, hint);
   double s = lua_tonumber(L, idx);
-  if (isnan(s) || s < 0) bad_timeout(L, idx, method, hint);
+  if (isnan(s) || s < 0)
+    bad_timeout(L, idx, method, hint);
   return mfi_os_deadline(s);
 }
 
@@ -88,7 +117,8 @@ mfi_ns mfi_bind_timeout(lua_State *L, int idx, const char *method, const char *h
 
 mfi_box *mfi_bind_any(lua_State *L, int idx) {
   mfi_box *b = lua_touserdata(L, idx);
-  if (b == NULL || lua_rawlen(L, idx) != sizeof *b || b->magic != &magic) return NULL;
+  if (b == NULL || lua_rawlen(L, idx) != sizeof *b || b->magic != &magic)
+    return NULL;
   return b;
 }
 
@@ -110,21 +140,26 @@ mfi_box *mfi_bind_self(lua_State *L, mfi_object_kind kind, const char *method) {
     luaL_error(L, "bad argument #0 to '%s' (%s expected, got %s; call it with a colon: x:%s(...))",
                method, name, got, method);
   }
-  if (b->handle == 0) mfi_error_raise(L, "closed", "this %s is closed", kind_names[kind]);
+  if (b->handle == 0)
+    mfi_error_raise(L, "closed", "this %s is closed", kind_names[kind]);
   return b;
 }
 
 mfi_box *mfi_bind_check(lua_State *L, int idx, mfi_object_kind kind) {
   mfi_box *b = mfi_bind_test(L, idx, kind);
-  if (b == NULL) luaL_error(L, "bad argument #%d (%s expected, got %s)", idx, kind_names[kind], type_name(L, idx));
-  if (b->handle == 0) mfi_error_raise(L, "closed", "this %s is closed", kind_names[kind]);
+  if (b == NULL)
+    luaL_error(L, "bad argument #%d (%s expected, got %s)", idx, kind_names[kind],
+               type_name(L, idx));
+  if (b->handle == 0)
+    mfi_error_raise(L, "closed", "this %s is closed", kind_names[kind]);
   return b;
 }
 
 // ---- Making
 
 static void push_cache(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &cache_key) == LUA_TTABLE) return;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &cache_key) == LUA_TTABLE)
+    return;
   lua_pop(L, 1);
   lua_newtable(L);
   lua_createtable(L, 0, 1);
@@ -179,13 +214,15 @@ mfi_box *mfi_bind_new(lua_State *L, mfi_object_kind kind, mfi_handle h, uint32_t
   return b;
 }
 
-// Methods of these kinds are written in Lua; a worker may have got one without asking for the module.
+// Methods of these kinds are written in Lua; a worker may have got one without asking for the
+// module.
 static void need_methods(lua_State *L, mfi_object_kind kind) {
   const char *module = kind == MFI_KIND_JOB      ? "moonfleet.future"
                        : kind == MFI_KIND_POOL   ? "moonfleet.pool"
                        : kind == MFI_KIND_WORKER ? "moonfleet.process"
                                                  : NULL;
-  if (module == NULL) return;
+  if (module == NULL)
+    return;
   mfi_bind_require(L, module);
   lua_pop(L, 1);
 }
@@ -196,7 +233,8 @@ void mfi_bind_push(lua_State *L, mfi_handle h) {
   bool known = lua_rawgeti(L, -1, (lua_Integer)h) == LUA_TUSERDATA;
   mfi_box *b = known ? lua_touserdata(L, -1) : NULL;
   lua_remove(L, -2);
-  if (known && b->handle == h) return;
+  if (known && b->handle == h)
+    return;
   lua_pop(L, 1);
   mfi_object_kind kind = mfi_handle_kind(m->self, h);
   need_methods(L, kind);
@@ -205,14 +243,16 @@ void mfi_bind_push(lua_State *L, mfi_handle h) {
   b = mfi_bind_empty(L, kind);
   uint32_t place;
   mfi_status st = mfi_handle_add(m->self, h, &place);
-  if (st != MFI_OK) mfi_bind_raise(L, st, "the object in this message");
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, "the object in this message");
   fill(b, h, place);
   remember(L, h);
 }
 
 static int handle_of(lua_State *L, int idx, uint64_t *handle) {
   mfi_box *b = mfi_bind_any(L, idx);
-  if (b == NULL || b->handle == 0) return 0;
+  if (b == NULL || b->handle == 0)
+    return 0;
   *handle = b->handle;
   return 1;
 }
@@ -224,7 +264,8 @@ static int find_class(lua_State *L, const char *name) {
   }
   lua_pushstring(L, name);
   lua_call(L, 1, 1);
-  if (!lua_isnil(L, -1)) return 1;
+  if (!lua_isnil(L, -1))
+    return 1;
   lua_pop(L, 1);
   return 0;
 }
@@ -243,7 +284,8 @@ static void abandon(mfi_self *self, const mfi_box *b) {
     s->held -= (uint32_t)entry->aux;
     mfi_bounded_ops.abandon(self, entry, me);
   } else if (b->kind == MFI_KIND_LOCK || b->kind == MFI_KIND_RLOCK) {
-    if (((mfi_script_lock *)(void *)b->o->body)->owner != me) return;
+    if (((mfi_script_lock *)(void *)b->o->body)->owner != me)
+      return;
     s->held--;
     mfi_lock_ops.abandon(self, entry, me);
   }
@@ -252,15 +294,19 @@ static void abandon(mfi_self *self, const mfi_box *b) {
 void mfi_bind_release(lua_State *L, mfi_box *b) {
   mfi_self *self = b->m->self;
   MFI_UNUSED(L);
-  if (b->handle == 0 || b->m->self->region == NULL) return;
-  if (self->slot->held != 0) abandon(self, b);
+  if (b->handle == 0 || b->m->self->region == NULL)
+    return;
+  if (self->slot->held != 0)
+    abandon(self, b);
   b->handle = 0;
-  if (b->has_pool) mfi_handle_drop(self, b->pool_place);
+  if (b->has_pool)
+    mfi_handle_drop(self, b->pool_place);
   mfi_handle_drop(self, b->place);
 }
 
 static bool is_unasked(mfi_self *self, const mfi_box *b) {
-  if (b->kind != MFI_KIND_JOB || b->handle == 0) return false;
+  if (b->kind != MFI_KIND_JOB || b->handle == 0)
+    return false;
   mfi_job *j = mfi_job_at(self, b->job);
   return load_acquire(&j->asked) == 0;
 }
@@ -269,7 +315,8 @@ static bool is_unasked(mfi_self *self, const mfi_box *b) {
 static void tell_unasked(lua_State *L) {
   if (lua_getfield(L, LUA_REGISTRYINDEX, "moonfleet.unasked") == LUA_TFUNCTION) {
     lua_pushvalue(L, 1);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+      lua_pop(L, 1);
   } else {
     lua_pop(L, 1);
   }
@@ -277,15 +324,18 @@ static void tell_unasked(lua_State *L) {
 
 static int collect(lua_State *L) {
   mfi_box *b = mfi_bind_any(L, 1);
-  if (b == NULL || b->m->self->region == NULL) return 0;
-  if (is_unasked(b->m->self, b)) tell_unasked(L);
+  if (b == NULL || b->m->self->region == NULL)
+    return 0;
+  if (is_unasked(b->m->self, b))
+    tell_unasked(L);
   mfi_bind_release(L, b);
   return 0;
 }
 
 static int close_box(lua_State *L) {
   mfi_box *b = mfi_bind_any(L, 1);
-  if (b != NULL) mfi_bind_release(L, b);
+  if (b != NULL)
+    mfi_bind_release(L, b);
   return 0;
 }
 
@@ -310,10 +360,14 @@ static int text(lua_State *L) {
 // ---- Metatables
 
 void mfi_bind_metatable(lua_State *L, mfi_object_kind kind) {
-  static const luaL_Reg meta[] = {
-      {"__gc", collect}, {"__close", close_box}, {"__eq", equal}, {"__tostring", text}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", collect},
+                                  {"__close", close_box},
+                                  {"__eq", equal},
+                                  {"__tostring", text},
+                                  {NULL, NULL}};
   static const char keys[MFI_KINDS];
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &keys[kind]) == LUA_TTABLE) return;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &keys[kind]) == LUA_TTABLE)
+    return;
   lua_pop(L, 1);
   lua_newtable(L);
   luaL_setfuncs(L, meta, 0);

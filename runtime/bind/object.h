@@ -1,15 +1,15 @@
 // Moonfleet objects as Lua userdata. Floor 7. Locks nothing of its own.
 //
-// One userdata for each object and state; it holds one reference, in the handle table of the thread's
-// slot, and a Future another, to its pool. The state's own weak table finds it again by its handle.
+// One userdata for each object and state; it holds one reference, in the handle table of the
+// thread's slot, and a Future another, to its pool. The state's own weak table finds it again by
+// its handle.
 #ifndef MFI_BIND_OBJECT_H
 #define MFI_BIND_OBJECT_H
 
 #include "script/context.h"
+#include "script/error.h"
 
 #include <lauxlib.h>
-
-#include "script/error.h"
 
 typedef struct mfi_box {
   const void *magic; // tells our userdata from others
@@ -32,7 +32,8 @@ void mfi_bind_push(lua_State *L, mfi_handle h);
 // The userdata at idx if it is one of this kind, released or not; NULL.
 mfi_box *mfi_bind_test(lua_State *L, int idx, mfi_object_kind kind);
 mfi_box *mfi_bind_any(lua_State *L, int idx);
-// The same for a method's self; raises misuse that names `method`, and `closed` when it was released.
+// The same for a method's self; raises misuse that names `method`, and `closed` when it was
+// released.
 mfi_box *mfi_bind_self(lua_State *L, mfi_object_kind kind, const char *method);
 // For functions of moonfleet.core: argument idx, not released.
 mfi_box *mfi_bind_check(lua_State *L, int idx, mfi_object_kind kind);

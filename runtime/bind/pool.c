@@ -1,9 +1,8 @@
 // Pools, as the Lua half builds on them. Floor 7. Sleeps in pool_wait.
-#include "bind/core.h"
-#include "bind/object.h"
-
 #include "base/atomic.h"
 #include "bind/calls.h"
+#include "bind/core.h"
+#include "bind/object.h"
 #include "script/exec.h"
 
 #include <signal.h>
@@ -30,7 +29,8 @@ static int64_t seconds_field(lua_State *L, int idx, const char *name) {
   lua_getfield(L, idx, name);
   lua_Number s = lua_tonumber(L, -1);
   lua_pop(L, 1);
-  if (!(s > 0) || s > 1e9) return 0;
+  if (!(s > 0) || s > 1e9)
+    return 0;
   int64_t ns = (int64_t)(s * 1e9);
   return ns > 0 ? ns : 1;
 }
@@ -44,7 +44,8 @@ static uint32_t backend_field(lua_State *L) {
 }
 
 static const char *name_of(lua_State *L, mfi_self *self, char *room, size_t size) {
-  if (lua_getfield(L, 1, "name") == LUA_TSTRING) return lua_tostring(L, -1); // stays on the stack
+  if (lua_getfield(L, 1, "name") == LUA_TSTRING)
+    return lua_tostring(L, -1); // stays on the stack
   snprintf(room, size, "Pool-%llu",
            (unsigned long long)(load_relaxed(&self->region->numbers[MFI_KIND_POOL]) + 1));
   return room;
@@ -70,11 +71,13 @@ static int core_pool(lua_State *L) {
   lua_pushnil(L);
   mfi_bind_encode_call(L, f, f + 1, f + 2, &p.part[1]);
   c.payload = mfi_parcel_pack(L, &p);
-  if (m->output != NULL) mfi_output_flush(m->output);
+  if (m->output != NULL)
+    mfi_output_flush(m->output);
   mfi_handle h;
   uint32_t place;
   mfi_status st = mfi_pool_make(m->self, &c, &h, &place);
-  if (st != MFI_OK) mfi_bind_raise(L, st, "Pool");
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, "Pool");
   mfi_bind_new(L, MFI_KIND_POOL, h, place);
   return 1;
 }
@@ -86,14 +89,26 @@ static int pool_get(lua_State *L) {
   static const char *const states[] = {"open", "closing", "terminated", "broken"};
   mfi_core *c = mfi_core_of(check(L));
   switch (luaL_checkoption(L, 2, NULL, fields)) {
-  case 0: lua_pushstring(L, states[load_acquire(&c->state)]); break;
-  case 1: lua_pushstring(L, c->name); break;
-  case 2: lua_pushstring(L, mfi_bind_backend(c->backend)); break;
-  case 3: lua_pushinteger(L, load_relaxed(&c->want)); break;
-  case 4: lua_pushinteger(L, load_relaxed(&c->alive)); break;
+  case 0:
+    lua_pushstring(L, states[load_acquire(&c->state)]);
+    break;
+  case 1:
+    lua_pushstring(L, c->name);
+    break;
+  case 2:
+    lua_pushstring(L, mfi_bind_backend(c->backend));
+    break;
+  case 3:
+    lua_pushinteger(L, load_relaxed(&c->want));
+    break;
+  case 4:
+    lua_pushinteger(L, load_relaxed(&c->alive));
+    break;
   default:
-    if (c->limit == 0) lua_pushnil(L);
-    else lua_pushnumber(L, (lua_Number)c->limit / 1e9);
+    if (c->limit == 0)
+      lua_pushnil(L);
+    else
+      lua_pushnumber(L, (lua_Number)c->limit / 1e9);
     break;
   }
   return 1;
@@ -115,7 +130,8 @@ static int pool_failure(lua_State *L) {
   mfi_object *core = check(L);
   mfi_core *c = mfi_core_of(core);
   mfi_context *m = mfi_bind_context(L);
-  if (load_acquire(&c->state) != MFI_POOL_BROKEN) return 0;
+  if (load_acquire(&c->state) != MFI_POOL_BROKEN)
+    return 0;
   if (c->failure == 0) {
     lua_pushliteral(L, "worker_died");
     mfi_bind_push_death(L, &c->broken_by);
@@ -168,7 +184,8 @@ static int pool_terminate(lua_State *L) {
 
 static int pool_resize(lua_State *L) {
   mfi_status st = mfi_pool_resize(self_of(L), check(L), (uint32_t)luaL_checkinteger(L, 2));
-  if (st != MFI_OK) mfi_bind_raise(L, st, "this Pool");
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, "this Pool");
   return 0;
 }
 
@@ -190,7 +207,8 @@ static int pool_wait(lua_State *L) {
 
 static int pool_release(lua_State *L) {
   mfi_box *b = mfi_bind_test(L, 1, MFI_KIND_POOL);
-  if (b != NULL) mfi_bind_release(L, b);
+  if (b != NULL)
+    mfi_bind_release(L, b);
   return 0;
 }
 
@@ -201,13 +219,16 @@ void mfi_bind_run_serial(lua_State *L, mfi_object *core) {
   mfi_core *c = mfi_core_of(core);
   while (c->backend == MFI_BACKEND_SERIAL) {
     mfi_ref job = load_acquire(&c->queue.first);
-    if (job == 0 || !mfi_exec_inline(L, core, job)) return;
+    if (job == 0 || !mfi_exec_inline(L, core, job))
+      return;
   }
 }
 
 void mfi_bind_refuse(lua_State *L, mfi_status st) {
-  if (st == MFI_CLOSED) mfi_error_raise(L, "closed", "the pool is closed");
-  if (st == MFI_INITIALIZER) mfi_error_raise(L, "initializer", "the pool's initializer failed");
+  if (st == MFI_CLOSED)
+    mfi_error_raise(L, "closed", "the pool is closed");
+  if (st == MFI_INITIALIZER)
+    mfi_error_raise(L, "initializer", "the pool's initializer failed");
   mfi_bind_raise(L, st, "submit");
 }
 
@@ -223,7 +244,8 @@ static mfi_ref make_job(lua_State *L, mfi_box *pool, const char *label, int64_t 
                       .label = label};
   mfi_ref job;
   mfi_status st = mfi_job_make(self, &c, &job);
-  if (st != MFI_OK) mfi_bind_raise(L, st, "submit");
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, "submit");
   mfi_job_at(self, job)->pool = pool->handle;
   st = mfi_job_add(self, job, &src, MFI_ITEM_CALL);
   if (st != MFI_OK) {
@@ -245,7 +267,8 @@ static int pool_submit(lua_State *L) {
   uint32_t place;
   lua_settop(L, 6);
   mfi_bind_encode_call(L, 4, 5, 6, &e);
-  if (b->m->output != NULL) mfi_output_flush(b->m->output);
+  if (b->m->output != NULL)
+    mfi_output_flush(b->m->output);
   mfi_box *future = mfi_bind_empty(L, MFI_KIND_JOB);
   mfi_ref job = make_job(L, b, label, ns, &e);
   mfi_status st = mfi_pool_submit(self, core, job, NULL, &place);

@@ -1,10 +1,10 @@
 // Queue in Lua. Floor 7. Sleeps in put and get; large messages are freed also when decoding raises.
-#include "bind/core.h"
-#include "bind/object.h"
+#include "flow/queue.h"
 
 #include "base/assert.h"
 #include "base/fault.h"
-#include "flow/queue.h"
+#include "bind/core.h"
+#include "bind/object.h"
 
 #include <math.h>
 
@@ -24,7 +24,8 @@ static int give_reason(lua_State *L, const char *reason) {
 static mfi_status put_patiently(lua_State *L, mfi_box *b, mfi_encoded *e, mfi_ns until) {
   mfi_source src = mfi_context_source(e);
   mfi_status st = mfi_queue_put(b->m->self, b->o, &src, until);
-  if (st != MFI_INTERRUPTED) return st;
+  if (st != MFI_INTERRUPTED)
+    return st;
   mfi_encoded_keep(b->m->codec, L, e);
   do {
     mfi_context_look_up(L);
@@ -43,7 +44,8 @@ static int put(lua_State *L, mfi_box *b, mfi_ns until, const char *when_full) {
     lua_pushboolean(L, 1);
     return 1;
   }
-  if (st == MFI_TIMEDOUT) return give_reason(L, when_full);
+  if (st == MFI_TIMEDOUT)
+    return give_reason(L, when_full);
   if (st == MFI_CLOSED && b->o->kind == MFI_KIND_QUEUE && mfi_queue_of(b->o)->closed != 0)
     return give_reason(L, "closed");
   mfi_bind_raise(L, st, "put");
@@ -92,7 +94,8 @@ static void open_taken(lua_State *L, mfi_box *b, mfi_taken *t) {
   lua_pushlightuserdata(L, &o);
   int status = lua_pcall(L, 1, 1, 0);
   mfi_message_free(b->m->self, t->block);
-  if (status != LUA_OK) lua_error(L);
+  if (status != LUA_OK)
+    lua_error(L);
 }
 
 static int get(lua_State *L, mfi_box *b, mfi_ns until, const char *when_empty) {
@@ -100,8 +103,10 @@ static int get(lua_State *L, mfi_box *b, mfi_ns until, const char *when_empty) {
   mfi_status st;
   while ((st = mfi_queue_get(b->m->self, b->o, until, &t)) == MFI_INTERRUPTED)
     mfi_context_look_up(L);
-  if (st == MFI_TIMEDOUT) return give_reason(L, when_empty);
-  if (st != MFI_OK) return give_reason(L, "closed");
+  if (st == MFI_TIMEDOUT)
+    return give_reason(L, when_empty);
+  if (st != MFI_OK)
+    return give_reason(L, "closed");
   open_taken(L, b, &t);
   return 1;
 }
@@ -124,9 +129,7 @@ typedef struct list {
   size_t packed_size;
 } list;
 
-static bool is_small(const mfi_encoded *e) {
-  return e->size <= MFI_QUEUE_INLINE && e->nrefs == 0;
-}
+static bool is_small(const mfi_encoded *e) { return e->size <= MFI_QUEUE_INLINE && e->nrefs == 0; }
 
 static uint32_t list_length(lua_State *L, int idx) {
   lua_Integer n;
@@ -135,7 +138,8 @@ static uint32_t list_length(lua_State *L, int idx) {
   else
     n = luaL_len(L, idx);
   lua_pop(L, 1);
-  if (n < 0 || n > INT32_MAX) luaL_error(L, "bad argument #1 to 'put_many' (list is too long)");
+  if (n < 0 || n > INT32_MAX)
+    luaL_error(L, "bad argument #1 to 'put_many' (list is too long)");
   return (uint32_t)n;
 }
 
@@ -144,29 +148,32 @@ static void encode_list(lua_State *L, mfi_box *b, int idx, list *out) {
   out->n = list_length(L, idx);
   mfi_encoded *own = lua_newuserdatauv(L, (out->n + 1) * sizeof *own, 0);
   luaL_checkstack(L, (int)(out->n < 100000 ? out->n : 100000) + 20, "too many messages");
-  const mfi_encoded *all =
-      mfi_encode_list(b->m->codec, L, idx, out->n, "list[#]", 0);
+  const mfi_encoded *all = mfi_encode_list(b->m->codec, L, idx, out->n, "list[#]", 0);
   lua_gc(L, LUA_GCSTOP); // a finalizer might encode, and `all` is the encoder's
   out->packed_size = 0;
   for (uint32_t i = 0; i < out->n; i++) {
     own[i] = all[i];
-    if (is_small(&all[i])) out->packed_size += mfi_queue_packed_size(all[i].size);
+    if (is_small(&all[i]))
+      out->packed_size += mfi_queue_packed_size(all[i].size);
   }
   char *at = out->packed = lua_newuserdatauv(L, out->packed_size + 1, 0);
   for (uint32_t i = 0; i < out->n; i++) {
-    if (!is_small(&own[i])) continue;
+    if (!is_small(&own[i]))
+      continue;
     mfi_encoded_copy(&own[i], mfi_queue_pack(at, own[i].size));
     at += mfi_queue_packed_size(own[i].size);
   }
   for (uint32_t i = 0; i < out->n; i++)
-    if (!is_small(&own[i])) mfi_encoded_keep(b->m->codec, L, &own[i]);
+    if (!is_small(&own[i]))
+      mfi_encoded_keep(b->m->codec, L, &own[i]);
   lua_gc(L, LUA_GCRESTART);
   out->message = own;
 }
 
 static uint32_t small_run(const list *l, uint32_t from) {
   uint32_t n = 0;
-  while (from + n < l->n && is_small(&l->message[from + n])) n++;
+  while (from + n < l->n && is_small(&l->message[from + n]))
+    n++;
   return n;
 }
 
@@ -176,8 +183,10 @@ static mfi_status put_run(lua_State *L, mfi_box *b, const char **at, uint32_t n,
     uint32_t done = 0;
     size_t used = 0;
     mfi_status st = mfi_queue_put_packed(b->m->self, b->o, *at, n, until, &done, &used);
-    if (st == MFI_INTERRUPTED) mfi_context_look_up(L);
-    else if (st != MFI_OK) return st;
+    if (st == MFI_INTERRUPTED)
+      mfi_context_look_up(L);
+    else if (st != MFI_OK)
+      return st;
     n -= done;
     *total += done;
     *at += used;
@@ -195,9 +204,11 @@ static mfi_status put_list(lua_State *L, mfi_box *b, list *l, mfi_ns until, uint
       st = put_run(L, b, &at, run, until, total);
     } else {
       st = put_patiently(L, b, &l->message[*total], until);
-      if (st == MFI_OK) ++*total;
+      if (st == MFI_OK)
+        ++*total;
     }
-    if (st != MFI_OK) return st;
+    if (st != MFI_OK)
+      return st;
   }
   return MFI_OK;
 }
@@ -211,9 +222,11 @@ static int queue_put_many(lua_State *L) {
   lua_settop(L, 2);
   encode_list(L, b, 2, &l);
   mfi_status st = put_list(L, b, &l, until, &total);
-  if (st == MFI_NOMEM) mfi_bind_raise(L, st, "put_many");
+  if (st == MFI_NOMEM)
+    mfi_bind_raise(L, st, "put_many");
   lua_pushinteger(L, total);
-  if (st == MFI_OK) return 1;
+  if (st == MFI_OK)
+    return 1;
   lua_pushstring(L, st == MFI_CLOSED ? "closed" : "timeout");
   return 2;
 }
@@ -236,7 +249,8 @@ static lua_Integer take_there(lua_State *L, mfi_box *b, lua_Integer n, lua_Integ
       mfi_decode(b->m->codec, L, &m, MFI_DECODE_WORKER);
       lua_rawseti(L, -2, ++n);
     }
-    if (got == 0) return n;
+    if (got == 0)
+      return n;
   }
 }
 
@@ -257,8 +271,10 @@ static int queue_get_many(lua_State *L) {
       mfi_context_look_up(L);
       continue;
     }
-    if (st != MFI_OK && n == 0) return give_reason(L, st == MFI_CLOSED ? "closed" : "timeout");
-    if (st != MFI_OK) break;
+    if (st != MFI_OK && n == 0)
+      return give_reason(L, st == MFI_CLOSED ? "closed" : "timeout");
+    if (st != MFI_OK)
+      break;
     open_taken(L, b, &t);
     lua_rawseti(L, -2, ++n);
     n = take_there(L, b, n, max);
@@ -299,8 +315,10 @@ static int queue_text(lua_State *L) {
   }
   mfi_queue *q = mfi_queue_of(b->o);
   lua_pushfstring(L, "Queue(#%I, %I", (LUAI_UACINT)b->o->number, (LUAI_UACINT)mfi_queue_size(b->o));
-  if (q->maxsize != 0) lua_pushfstring(L, "/%I", (LUAI_UACINT)q->maxsize);
-  else lua_pushliteral(L, "");
+  if (q->maxsize != 0)
+    lua_pushfstring(L, "/%I", (LUAI_UACINT)q->maxsize);
+  else
+    lua_pushliteral(L, "");
   lua_pushstring(L, q->closed != 0 ? ", closed)" : ")");
   lua_concat(L, 3);
   return 1;
@@ -321,7 +339,8 @@ static int core_queue(lua_State *L) {
   uint32_t place;
   mfi_handle h = mfi_queue_make(m->self, (uint64_t)luaL_optinteger(L, 1, 0),
                                 (uint64_t)luaL_optinteger(L, 2, 0), &place);
-  if (h == 0) mfi_bind_raise(L, MFI_NOMEM, "Queue");
+  if (h == 0)
+    mfi_bind_raise(L, MFI_NOMEM, "Queue");
   mfi_bind_new(L, MFI_KIND_QUEUE, h, place);
   return 1;
 }

@@ -1,8 +1,7 @@
 // Process and Thread, as the Lua half builds on them. Floor 7. Sleeps in join.
-#include "bind/core.h"
-#include "bind/calls.h"
-
 #include "base/atomic.h"
+#include "bind/calls.h"
+#include "bind/core.h"
 #include "script/exec.h"
 
 #include <signal.h>
@@ -14,7 +13,8 @@ static mfi_box *check(lua_State *L) { return mfi_bind_check(L, 1, MFI_KIND_WORKE
 
 // ---- Names
 
-// "Process-1"; of one that "Process-1" makes: "Process-1:1". Each creator counts processes and threads.
+// "Process-1"; of one that "Process-1" makes: "Process-1:1". Each creator counts processes and
+// threads.
 static void default_name(mfi_self *self, uint32_t backend, char *out, size_t size) {
   bool process = backend == MFI_BACKEND_PROCESS;
   const char *kind = process ? "Process" : "Thread", *path = strchr(self->slot->name, '-');
@@ -29,11 +29,11 @@ static int core_worker(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   char name[MFI_NAME_SIZE];
   const char *backend = luaL_checkstring(L, 1);
-  mfi_worker_config c = {
-      .backend = strcmp(backend, "thread") == 0 ? MFI_BACKEND_THREAD : MFI_BACKEND_PROCESS,
-      .daemon = (uint32_t)lua_toboolean(L, 3),
-      .memory_limit = (uint64_t)luaL_optinteger(L, 4, 0),
-      .name = luaL_optstring(L, 2, NULL)};
+  mfi_worker_config c = {.backend = strcmp(backend, "thread") == 0 ? MFI_BACKEND_THREAD
+                                                                   : MFI_BACKEND_PROCESS,
+                         .daemon = (uint32_t)lua_toboolean(L, 3),
+                         .memory_limit = (uint64_t)luaL_optinteger(L, 4, 0),
+                         .name = luaL_optstring(L, 2, NULL)};
   if (c.name == NULL) {
     default_name(m->self, c.backend, name, sizeof name);
     c.name = name;
@@ -41,7 +41,8 @@ static int core_worker(lua_State *L) {
   mfi_handle h;
   uint32_t place;
   mfi_status st = mfi_worker_make(m->self, &c, &h, &place);
-  if (st != MFI_OK) mfi_bind_raise(L, st, c.name);
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, c.name);
   mfi_bind_new(L, MFI_KIND_WORKER, h, place);
   return 1;
 }
@@ -60,15 +61,20 @@ void mfi_bind_encode_call(lua_State *L, int f, int args, int kwargs, mfi_encoded
   mfi_context *m = mfi_bind_context(L);
   int first = lua_gettop(L) + 1;
   lua_pushvalue(L, f);
-  if (lua_isnoneornil(L, kwargs)) lua_pushnil(L);
-  else lua_pushvalue(L, kwargs);
+  if (lua_isnoneornil(L, kwargs))
+    lua_pushnil(L);
+  else
+    lua_pushvalue(L, kwargs);
   int n = 0;
   if (lua_istable(L, args)) {
-    if (lua_getfield(L, args, "n") == LUA_TNUMBER) n = (int)lua_tointeger(L, -1);
-    else n = (int)lua_rawlen(L, args);
+    if (lua_getfield(L, args, "n") == LUA_TNUMBER)
+      n = (int)lua_tointeger(L, -1);
+    else
+      n = (int)lua_rawlen(L, args);
     lua_pop(L, 1);
     luaL_checkstack(L, n + 10, "too many arguments");
-    for (int i = 1; i <= n; i++) lua_rawgeti(L, args, i);
+    for (int i = 1; i <= n; i++)
+      lua_rawgeti(L, args, i);
   }
   mfi_encode(m->codec, L, first, n + 2, "target;kwargs;args[#]", 0, out);
   mfi_encoded_keep(m->codec, L, out);
@@ -83,10 +89,13 @@ static int worker_start(lua_State *L) {
   mfi_bind_encode_context(L, 2, &p);
   mfi_bind_encode_call(L, 3, 4, 5, &p.part[1]);
   mfi_source src = mfi_parcel_pack(L, &p);
-  if (b->m->output != NULL) mfi_output_flush(b->m->output);
+  if (b->m->output != NULL)
+    mfi_output_flush(b->m->output);
   mfi_status st = mfi_worker_start(b->m->self, b->handle, &src);
-  if (st == MFI_CLOSED) mfi_error_raise(L, "closed", "an object in the arguments is closed");
-  if (st != MFI_OK) mfi_bind_raise(L, st, "start");
+  if (st == MFI_CLOSED)
+    mfi_error_raise(L, "closed", "an object in the arguments is closed");
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, "start");
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -99,35 +108,55 @@ static const char *const backends[] = {"default", "process", "thread", "serial"}
 const char *mfi_bind_backend(uint32_t backend) { return backends[backend]; }
 
 static void push_ident(lua_State *L, uint64_t slot) {
-  if (slot == 0) lua_pushnil(L);
-  else lua_pushinteger(L, (lua_Integer)slot);
+  if (slot == 0)
+    lua_pushnil(L);
+  else
+    lua_pushinteger(L, (lua_Integer)slot);
 }
 
 static int worker_get(lua_State *L) {
-  static const char *const fields[] = {"state",  "name",    "pid",      "ident",  "daemon",
+  static const char *const fields[] = {"state",   "name",     "pid",    "ident",  "daemon",
                                        "backend", "exitcode", "status", "number", NULL};
   mfi_worker *w = mfi_worker_of(check(L)->o);
   uint32_t state = load_acquire(&w->state);
   bool ended = state == MFI_WORKER_ENDED;
   switch (luaL_checkoption(L, 2, NULL, fields)) {
-  case 0: lua_pushstring(L, states[state]); break;
-  case 1: lua_pushstring(L, w->name); break;
-  case 2:
-    if (w->pid == 0) lua_pushnil(L);
-    else lua_pushinteger(L, w->pid);
+  case 0:
+    lua_pushstring(L, states[state]);
     break;
-  case 3: push_ident(L, w->slot); break;
-  case 4: lua_pushboolean(L, w->daemon != 0); break;
-  case 5: lua_pushstring(L, backends[w->backend]); break;
+  case 1:
+    lua_pushstring(L, w->name);
+    break;
+  case 2:
+    if (w->pid == 0)
+      lua_pushnil(L);
+    else
+      lua_pushinteger(L, w->pid);
+    break;
+  case 3:
+    push_ident(L, w->slot);
+    break;
+  case 4:
+    lua_pushboolean(L, w->daemon != 0);
+    break;
+  case 5:
+    lua_pushstring(L, backends[w->backend]);
+    break;
   case 6:
-    if (ended) lua_pushinteger(L, w->exitcode);
-    else lua_pushnil(L);
+    if (ended)
+      lua_pushinteger(L, w->exitcode);
+    else
+      lua_pushnil(L);
     break;
   case 7:
-    if (ended) lua_pushstring(L, mfi_bind_status((mfi_status)w->status));
-    else lua_pushnil(L);
+    if (ended)
+      lua_pushstring(L, mfi_bind_status((mfi_status)w->status));
+    else
+      lua_pushnil(L);
     break;
-  default: lua_pushinteger(L, w->number); break;
+  default:
+    lua_pushinteger(L, w->number);
+    break;
   }
   return 1;
 }
@@ -136,7 +165,8 @@ static int worker_get(lua_State *L) {
 static int worker_set(lua_State *L) {
   static const char *const fields[] = {"name", "daemon", NULL};
   mfi_worker *w = mfi_worker_of(check(L)->o);
-  if (w->state != MFI_WORKER_NEW) return luaL_error(L, "the worker has been started");
+  if (w->state != MFI_WORKER_NEW)
+    return luaL_error(L, "the worker has been started");
   if (luaL_checkoption(L, 2, NULL, fields) == 0)
     snprintf(w->name, sizeof w->name, "%s", luaL_checkstring(L, 3));
   else
@@ -146,14 +176,16 @@ static int worker_set(lua_State *L) {
 
 // ---- Waiting and stopping
 
-// A signal may be swallowed by a switch of coroutine: who waits for a stopped thread sends it again.
+// A signal may be swallowed by a switch of coroutine: who waits for a stopped thread sends it
+// again.
 static mfi_status join_slice(mfi_box *b, mfi_ns until, mfi_ns *slice) {
   mfi_worker *w = mfi_worker_of(b->o);
   if (load_acquire(&w->stop) == 0 || w->backend != MFI_BACKEND_THREAD)
     return mfi_worker_join(b->m->self, b->o, until);
   mfi_ns next = mfi_os_now() + *slice;
   mfi_status st = mfi_worker_join(b->m->self, b->o, next < until ? next : until);
-  if (st != MFI_TIMEDOUT || mfi_os_now() >= until) return st;
+  if (st != MFI_TIMEDOUT || mfi_os_now() >= until)
+    return st;
   *slice *= 2;
   mfi_worker_stop(b->m->self, b->o, (int)w->stop);
   return MFI_INTERRUPTED;
@@ -162,9 +194,11 @@ static mfi_status join_slice(mfi_box *b, mfi_ns until, mfi_ns *slice) {
 static int worker_join(lua_State *L) {
   mfi_box *b = check(L);
   mfi_ns until = mfi_bind_until(L, 2), slice = 20000000;
-  if (b->m->output != NULL) mfi_output_flush(b->m->output);
+  if (b->m->output != NULL)
+    mfi_output_flush(b->m->output);
   mfi_status st;
-  while ((st = join_slice(b, until, &slice)) == MFI_INTERRUPTED) mfi_context_look_up(L);
+  while ((st = join_slice(b, until, &slice)) == MFI_INTERRUPTED)
+    mfi_context_look_up(L);
   lua_pushboolean(L, st == MFI_OK);
   return 1;
 }
@@ -173,17 +207,20 @@ static int worker_stop(lua_State *L) {
   mfi_box *b = check(L);
   mfi_status st = mfi_worker_stop(b->m->self, b->o, (int)luaL_checkinteger(L, 2));
   lua_pushboolean(L, st == MFI_OK);
-  if (b->m->stop != NULL) mfi_stop_check(L); // it may have been this very worker
+  if (b->m->stop != NULL)
+    mfi_stop_check(L); // it may have been this very worker
   return 1;
 }
 
 static int worker_result(lua_State *L) {
   mfi_box *b = check(L);
   mfi_worker *w = mfi_worker_of(b->o);
-  if (load_acquire(&w->state) != MFI_WORKER_ENDED) return 0;
+  if (load_acquire(&w->state) != MFI_WORKER_ENDED)
+    return 0;
   lua_settop(L, 1);
   lua_pushstring(L, mfi_bind_status((mfi_status)w->status));
-  if (w->result == 0) return 1;
+  if (w->result == 0)
+    return 1;
   mfi_body *body = mfi_message_body(b->m->self, w->result);
   mfi_message message = {.bytes = mfi_message_bytes(body),
                          .size = body->size,
@@ -207,7 +244,8 @@ typedef struct found {
 static void find_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
   found *f = ctx;
   (void)self;
-  if (mfi_worker_of(o)->pool == 0 && f->n < 1024) f->handle[f->n++] = h;
+  if (mfi_worker_of(o)->pool == 0 && f->n < 1024)
+    f->handle[f->n++] = h;
 }
 
 static int core_children(lua_State *L) {
@@ -218,7 +256,8 @@ static int core_children(lua_State *L) {
   lua_newtable(L);
   int n = 0;
   for (int i = 0; i < f->n; i++) {
-    if (mfi_handle_kind(m->self, f->handle[i]) != MFI_KIND_WORKER) continue;
+    if (mfi_handle_kind(m->self, f->handle[i]) != MFI_KIND_WORKER)
+      continue;
     mfi_bind_push(L, f->handle[i]);
     lua_rawseti(L, -2, ++n);
   }
@@ -255,11 +294,13 @@ static int core_current(lua_State *L) {
 
 static int core_parent(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
-  if (m->worker == NULL) return 0;
+  if (m->worker == NULL)
+    return 0;
   uint64_t id = mfi_worker_of(m->worker)->parent;
   lua_newtable(L);
   set_integer(L, "ident", id);
-  if (!mfi_slot_is(m->self, id)) return 1;
+  if (!mfi_slot_is(m->self, id))
+    return 1;
   mfi_slot *s = mfi_slot_at(m->self, (uint32_t)id);
   set_string(L, "name", s->name);
   set_integer(L, "pid", s->pid);
@@ -275,15 +316,14 @@ typedef struct parent {
   uint64_t id;
 } parent;
 
-static bool is_gone(mfi_self *self, void *what) {
-  return !mfi_slot_is(self, ((parent *)what)->id);
-}
+static bool is_gone(mfi_self *self, void *what) { return !mfi_slot_is(self, ((parent *)what)->id); }
 
 // The end of a slot wakes the event of its id.
 static int core_parent_wait(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   mfi_ns until = mfi_bind_until(L, 1);
-  if (m->worker == NULL) return 0;
+  if (m->worker == NULL)
+    return 0;
   parent p = {mfi_worker_of(m->worker)->parent};
   mfi_event *e = mfi_event_of(m->self, p.id);
   mfi_status st;

@@ -74,7 +74,8 @@ mfi_status mfi_job_fill(mfi_self *self, mfi_ref job, const void *items, const mf
   mfi_job *j = mfi_job_at(self, job);
   for (uint32_t i = 0; i < j->nrefs; i++) {
     mfi_status st = mfi_handle_hold(self, refs[i], &refs_of(j)[i]);
-    if (st != MFI_OK) return st;
+    if (st != MFI_OK)
+      return st;
   }
   memcpy(payload(self, job) + j->items_at, items, j->results_at - j->items_at);
   return MFI_OK;

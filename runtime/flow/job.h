@@ -124,7 +124,7 @@ typedef struct mfi_view {
   const mfi_handle *refs;
   uint32_t nrefs;
   uint32_t kind; // of an item; of a result its status
-  bool death; // of a result: its bytes are an mfi_death
+  bool death;    // of a result: its bytes are an mfi_death
 } mfi_view;
 
 // The next item or result; false: no more.

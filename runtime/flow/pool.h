@@ -26,8 +26,8 @@ typedef struct mfi_core {
   uint32_t backend;
   uint32_t want;        // workers wished for
   uint32_t alive;       // workers started and not gone, spares included
-  uint32_t present;    // workers that have not quite gone
-  uint32_t asleep;     // of the alive ones, sleeping inside a task until other tasks end
+  uint32_t present;     // workers that have not quite gone
+  uint32_t asleep;      // of the alive ones, sleeping inside a task until other tasks end
   uint32_t next_number; // of the next worker
   uint32_t epoch;       // + 1 at each restart: workers of an older one leave when idle
   uint32_t kick;        // + 1 when idle workers are to look up; read atomically

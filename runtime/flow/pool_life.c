@@ -271,7 +271,8 @@ void mfi_pool_give_back(mfi_self *self, mfi_object *core, mfi_ref job) {
 // Why the dead slot's job ends: somebody asked for it, its time was over, or it died.
 static mfi_status cause(mfi_slot *dead, mfi_ref job, const mfi_death *death) {
   mfi_status why = (mfi_status)(load_acquire(&dead->stop) & 0xffff);
-  if (why != 0 && (dead->stop_job == 0 || dead->stop_job == job)) return why;
+  if (why != 0 && (dead->stop_job == 0 || dead->stop_job == job))
+    return why;
   return mfi_death_by_deadline(dead, death->exitcode) ? MFI_TASK_TIMEOUT : MFI_WORKER_DIED;
 }
 
@@ -292,7 +293,8 @@ static void bury_one(mfi_self *self, mfi_slot *dead, const mfi_death *death) {
 
 void mfi_pool_bury_job(mfi_self *self, uint32_t slot, const mfi_death *death) {
   mfi_slot *dead = mfi_slot_at(self, slot);
-  while (dead->job != 0) bury_one(self, dead, death); // the inmost first
+  while (dead->job != 0)
+    bury_one(self, dead, death); // the inmost first
 }
 
 // ---- Closing

@@ -33,7 +33,8 @@ mfi_status mfi_stream_take(mfi_self *self, int stream) {
   bool torn;
   while (!try_take(self, s, me, &torn)) {
     mfi_status st = mfi_event_await(self, event_of(s), is_free, s, MFI_NEVER);
-    if (st == MFI_OK) continue;
+    if (st == MFI_OK)
+      continue;
     if ((load_acquire(&self->slot->notes) & MFI_NOTE_STOP) != 0) {
       mfi_event_done(self);
       return MFI_INTERRUPTED;
@@ -54,7 +55,8 @@ static void hand_on(mfi_self *self, mfi_stream_lock *s, uint64_t owner, uint64_t
     mfi_lock_commit(self, &s->lock);
   }
   mfi_lock_give(self, &s->lock);
-  if (held) mfi_event_wake_one(self, event_of(s));
+  if (held)
+    mfi_event_wake_one(self, event_of(s));
 }
 
 void mfi_stream_give(mfi_self *self, int stream, bool unfinished) {
@@ -64,5 +66,6 @@ void mfi_stream_give(mfi_self *self, int stream, bool unfinished) {
 
 void mfi_stream_bury(mfi_self *self, uint32_t dead_slot) {
   uint64_t dead = mfi_slot_id(self, dead_slot);
-  for (int i = 0; i < 2; i++) hand_on(self, stream_at(self, i), dead, dead);
+  for (int i = 0; i < 2; i++)
+    hand_on(self, stream_at(self, i), dead, dead);
 }

@@ -7,6 +7,7 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+
 #include <string.h>
 
 static const char context_key, traceback_key;
@@ -24,7 +25,8 @@ mfi_context *mfi_context_of(lua_State *L) {
 static int load_embedded(lua_State *L) {
   const mfi_embedded *e = lua_touserdata(L, lua_upvalueindex(1));
   const char *name = lua_pushfstring(L, "=%s", e->name);
-  if (luaL_loadbufferx(L, e->text, e->size, name, "t") != LUA_OK) return lua_error(L);
+  if (luaL_loadbufferx(L, e->text, e->size, name, "t") != LUA_OK)
+    return lua_error(L);
   lua_pushstring(L, e->name);
   lua_call(L, 1, 1);
   return 1;
@@ -62,7 +64,8 @@ mfi_context *mfi_context_open(lua_State *L, mfi_self *self) {
 
 int mfi_context_traceback(lua_State *L) {
   mfi_stop *s = mfi_stop_current();
-  if (s != NULL && mfi_stop_raised(s) != 0) return 1;
+  if (s != NULL && mfi_stop_raised(s) != 0)
+    return 1;
   luaL_traceback(L, L, NULL, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &traceback_key);
   return 1;
@@ -70,7 +73,8 @@ int mfi_context_traceback(lua_State *L) {
 
 void mfi_context_push_traceback(lua_State *L, bool take) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &traceback_key);
-  if (!take) return;
+  if (!take)
+    return;
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &traceback_key);
 }
@@ -81,7 +85,8 @@ int mfi_context_run_due(lua_State *L) {
   mfi_context *m = mfi_context_of(L);
   int n = 0;
   mfi_note_clear(m->self, MFI_NOTE_DUE);
-  if (load_acquire(&m->self->slot->due) == 0) return 0;
+  if (load_acquire(&m->self->slot->due) == 0)
+    return 0;
   if (lua_getfield(L, LUA_REGISTRYINDEX, "moonfleet.due") != LUA_TFUNCTION) {
     lua_pop(L, 1);
     return 0;
@@ -98,8 +103,10 @@ void mfi_context_look_up(lua_State *L) {
   mfi_event_done(m->self);
   if ((notes & (MFI_NOTE_STOP | MFI_NOTE_INTERRUPT)) != 0)
     mfi_note_clear(m->self, MFI_NOTE_STOP | MFI_NOTE_INTERRUPT);
-  if (m->stop != NULL) mfi_stop_check(L);
-  if ((notes & MFI_NOTE_DUE) != 0) mfi_context_run_due(L);
+  if (m->stop != NULL)
+    mfi_stop_check(L);
+  if ((notes & MFI_NOTE_DUE) != 0)
+    mfi_context_run_due(L);
 }
 
 // ---- Payloads
@@ -131,8 +138,10 @@ static void copy_parcel(const void *ctx, void *to) {
 mfi_source mfi_parcel_pack(lua_State *L, mfi_parcel *p) {
   uint32_t n0 = p->part[0].nrefs, n1 = p->part[1].nrefs;
   p->refs = lua_newuserdatauv(L, (n0 + n1 + 1) * sizeof *p->refs, 0);
-  if (n0 != 0) memcpy(p->refs, p->part[0].refs, n0 * sizeof *p->refs);
-  if (n1 != 0) memcpy(p->refs + n0, p->part[1].refs, n1 * sizeof *p->refs);
+  if (n0 != 0)
+    memcpy(p->refs, p->part[0].refs, n0 * sizeof *p->refs);
+  if (n1 != 0)
+    memcpy(p->refs + n0, p->part[1].refs, n1 * sizeof *p->refs);
   uint64_t size = sizeof(parcel_head) + pad8(p->part[0].size) + p->part[1].size;
   return (mfi_source){
       .size = size, .refs = p->refs, .nrefs = n0 + n1, .copy = copy_parcel, .ctx = p};

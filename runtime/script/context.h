@@ -1,5 +1,6 @@
-// What a Lua state knows of Moonfleet: which worker it is, its codec, its stop, its output. Floor 5.
-// One for each state, in its registry; the main state, a worker's state, a spare state inside a task.
+// What a Lua state knows of Moonfleet: which worker it is, its codec, its stop, its output.
+// Floor 5. One for each state, in its registry; the main state, a worker's state, a spare state
+// inside a task.
 #ifndef MFI_SCRIPT_CONTEXT_H
 #define MFI_SCRIPT_CONTEXT_H
 
@@ -15,29 +16,30 @@ typedef struct mfi_context {
   mfi_self *self; // of the thread that runs the state
   lua_State *L;   // the main thread of the state
   mfi_codec *codec;
-  mfi_stop *stop;     // NULL: nothing stops this state
-  mfi_output *output; // NULL: Lua's own
-  mfi_object *worker; // whose state it is; NULL: of a native thread
-  mfi_object *core;   // the pool whose jobs it runs; NULL: none
-  mfi_ref job;        // the job that runs in this state; 0: none
-  uint64_t item;      // index of its item
+  mfi_stop *stop;          // NULL: nothing stops this state
+  mfi_output *output;      // NULL: Lua's own
+  mfi_object *worker;      // whose state it is; NULL: of a native thread
+  mfi_object *core;        // the pool whose jobs it runs; NULL: none
+  mfi_ref job;             // the job that runs in this state; 0: none
+  uint64_t item;           // index of its item
   struct mfi_alarm *alarm; // of a process: the timer that ends it; NULL: a thread
-  int depth;          // 0; n: a spare state inside a task in a state of depth n - 1
-  uint64_t serial;    // batch whose function is kept in the registry; 0: none
-  struct spare *spares; // states for tasks that are run inside this one, or for serial pools
-  uint64_t process;   // names this process for light userdata
+  int depth;               // 0; n: a spare state inside a task in a state of depth n - 1
+  uint64_t serial;         // batch whose function is kept in the registry; 0: none
+  struct spare *spares;    // states for tasks that are run inside this one, or for serial pools
+  uint64_t process;        // names this process for light userdata
   bool closing;
 } mfi_context;
 
 // What the floors above give to every state.
 typedef struct mfi_bindings {
   const mfi_codec_hooks *hooks;
-  lua_CFunction open_core; // luaopen of moonfleet.core
+  lua_CFunction open_core;       // luaopen of moonfleet.core
   void (*at_exit)(lua_State *L); // what the Lua half does at a state's end. [-0, +0, -]
 } mfi_bindings;
 extern const mfi_bindings mfi_state_bindings; // defined in bind/
 
-// Makes the state's context and opens its codec and the modules' preloads. Its memory is L's. [-0, +0, m]
+// Makes the state's context and opens its codec and the modules' preloads. Its memory is L's. [-0,
+// +0, m]
 mfi_context *mfi_context_open(lua_State *L, mfi_self *self);
 mfi_context *mfi_context_of(lua_State *L); // NULL: L has none
 
@@ -47,8 +49,8 @@ int mfi_context_traceback(lua_State *L);
 // forgotten. [-0, +1, -]
 void mfi_context_push_traceback(lua_State *L, bool take);
 
-// After a waiting call was interrupted: raises what is to be raised (stop, Ctrl-C), runs callbacks that
-// are due, or returns to wait on. [-0, +0, v]
+// After a waiting call was interrupted: raises what is to be raised (stop, Ctrl-C), runs callbacks
+// that are due, or returns to wait on. [-0, +0, v]
 void mfi_context_look_up(lua_State *L);
 // Runs the callbacks that are due; how many. [-0, +0, v]
 int mfi_context_run_due(lua_State *L);
@@ -56,8 +58,8 @@ int mfi_context_run_due(lua_State *L);
 // A source of the codec's message; valid as long as that.
 mfi_source mfi_context_source(const mfi_encoded *m);
 
-// Two kept messages as one payload: the context's first, then the call's. Pushes a userdata that owns
-// the list of handles. [-0, +1, m]
+// Two kept messages as one payload: the context's first, then the call's. Pushes a userdata that
+// owns the list of handles. [-0, +1, m]
 typedef struct mfi_parcel {
   mfi_encoded part[2];
   mfi_handle *refs;

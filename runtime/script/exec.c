@@ -1,5 +1,5 @@
-// A worker's life: its state, its target or its pool's jobs, its end. Floor 5; see exec.h. Locks and
-// sleeps as the flow functions that it calls.
+// A worker's life: its state, its target or its pool's jobs, its end. Floor 5; see exec.h. Locks
+// and sleeps as the flow functions that it calls.
 #include "script/exec.h"
 
 #include "base/assert.h"
@@ -11,6 +11,7 @@
 #include "script/state.h"
 
 #include <lauxlib.h>
+
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +28,8 @@ typedef struct life {
 
 static mfi_output_turn take_turn(void *ud, int stream) {
   mfi_status st = mfi_stream_take(ud, stream - 1);
-  if (st == MFI_INTERRUPTED) return MFI_TURN_NONE;
+  if (st == MFI_INTERRUPTED)
+    return MFI_TURN_NONE;
   return st == MFI_OK ? MFI_TURN_CLEAN : MFI_TURN_TORN;
 }
 
@@ -82,7 +84,8 @@ void mfi_exec_set_context(lua_State *L, mfi_context *m, const mfi_message *messa
   set_package(L, "path");
   set_package(L, "cpath");
   add_preloads(L);
-  if (lua_getfield(L, 1, "arg") == LUA_TTABLE) lua_setglobal(L, "arg");
+  if (lua_getfield(L, 1, "arg") == LUA_TTABLE)
+    lua_setglobal(L, "arg");
   lua_settop(L, 1);
   lua_setfield(L, LUA_REGISTRYINDEX, "moonfleet.context");
 }
@@ -98,7 +101,8 @@ int mfi_exec_call(lua_State *L, int first) {
   }
   lua_pushvalue(L, first + 1);
   lua_remove(L, first + 1);
-  if (lua_isnil(L, -1)) lua_pop(L, 1); // no keyword arguments
+  if (lua_isnil(L, -1))
+    lua_pop(L, 1); // no keyword arguments
   lua_call(L, lua_gettop(L) - first, LUA_MULTRET);
   return lua_gettop(L) - first + 1;
 }
@@ -125,7 +129,8 @@ void mfi_exec_encode_failure(lua_State *L, int error, mfi_encoded *out) {
   lua_pushvalue(L, top + 1);
   lua_pushvalue(L, top + 2);
   lua_pushlightuserdata(L, out);
-  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK)
+    return;
   lua_pop(L, 1);
   luaL_tolstring(L, top + 1, NULL); // a __tostring that raises passes its error on
   lua_replace(L, top + 1);
@@ -151,7 +156,8 @@ static int run_target(lua_State *L) {
   mfi_source src = mfi_context_source(&e);
   mfi_status st = mfi_worker_set_result(l->self, l->worker, MFI_OK, &src);
   mfi_encoded_release(l->m->codec, L, &e);
-  if (st != MFI_OK) mfi_error_raise(L, "no_memory", "no shared memory for the result");
+  if (st != MFI_OK)
+    mfi_error_raise(L, "no_memory", "no shared memory for the result");
   return 0;
 }
 
@@ -182,7 +188,8 @@ static int report_failure(lua_State *L) {
 
 static int stop_code(const mfi_stop *stop) {
   uint32_t raised = mfi_stop_raised(stop);
-  if ((raised & MFI_STOP_EXIT) != 0) return stop->exit_code;
+  if ((raised & MFI_STOP_EXIT) != 0)
+    return stop->exit_code;
   return (raised & MFI_STOP_KILL) != 0 ? -SIGKILL : -SIGTERM;
 }
 
@@ -191,12 +198,15 @@ static int live_for_target(life *l, lua_State *L) {
   lua_pushcfunction(L, run_target);
   lua_pushlightuserdata(L, l);
   int status = lua_pcall(L, 1, 0, 1);
-  if (mfi_stop_raised(&l->stop) != 0) return stop_code(&l->stop);
-  if (status == LUA_OK) return 0;
+  if (mfi_stop_raised(&l->stop) != 0)
+    return stop_code(&l->stop);
+  if (status == LUA_OK)
+    return 0;
   lua_pushcfunction(L, report_failure);
   lua_insert(L, -2);
   lua_pushlightuserdata(L, l);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK) mfi_worker_set_result(l->self, l->worker, MFI_FAILED, NULL);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+    mfi_worker_set_result(l->self, l->worker, MFI_FAILED, NULL);
   return 1;
 }
 
@@ -213,7 +223,8 @@ int mfi_exec_initialize(lua_State *L) {
   mfi_exec_set_context(L, m, &part[0]);
   mfi_decode(m->codec, L, &part[1], MFI_DECODE_WORKER);
   MFI_FAULT(&m->self->region->faults, MFI_FAULT_INITIALIZER);
-  if (!lua_isnil(L, 1)) mfi_exec_call(L, 1);
+  if (!lua_isnil(L, 1))
+    mfi_exec_call(L, 1);
   return 0;
 }
 
@@ -238,7 +249,8 @@ bool mfi_exec_init_pool(mfi_context *m, const void *bytes, uint64_t size, const 
   if (!ok && mfi_stop_raised(m->stop) == 0) {
     lua_pushcfunction(L, break_pool);
     lua_insert(L, -2);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) mfi_pool_break(m->self, m->core, NULL);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+      mfi_pool_break(m->self, m->core, NULL);
   }
   lua_settop(L, 0);
   return ok && mfi_stop_raised(m->stop) == 0;
@@ -252,7 +264,8 @@ static int look_up(lua_State *L) {
 // False: it was stopped.
 static bool look_up_protected(life *l, lua_State *L) {
   lua_pushcfunction(L, look_up);
-  if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_pop(L, 1);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+    lua_pop(L, 1);
   return mfi_stop_raised(&l->stop) == 0;
 }
 
@@ -268,11 +281,15 @@ static int live_for_pool(life *l, lua_State *L) {
   for (;;) {
     mfi_ref job;
     uint32_t kick = load_acquire(&c->kick);
-    if (mfi_pool_leave(l->self, l->m->core, w)) return 0;
+    if (mfi_pool_leave(l->self, l->m->core, w))
+      return 0;
     mfi_status st = mfi_pool_take(l->self, l->m->core, kick, MFI_NEVER, &job);
-    if (st == MFI_INTERRUPTED && !look_up_protected(l, L)) return stop_code(&l->stop);
-    if (st != MFI_OK) continue;
-    if (!mfi_exec_job(l->m, l->m->core, job)) return stop_code(&l->stop);
+    if (st == MFI_INTERRUPTED && !look_up_protected(l, L))
+      return stop_code(&l->stop);
+    if (st != MFI_OK)
+      continue;
+    if (!mfi_exec_job(l->m, l->m->core, job))
+      return stop_code(&l->stop);
   }
 }
 
@@ -286,7 +303,8 @@ static int live(life *l, lua_State *L) {
   int code = l->m->core != NULL ? live_for_pool(l, L) : live_for_target(l, L);
   bool orderly = (mfi_stop_raised(&l->stop) & ~MFI_STOP_EXIT) == 0;
   mfi_stop_clear(&l->stop);
-  if (orderly) mfi_state_bindings.at_exit(L);
+  if (orderly)
+    mfi_state_bindings.at_exit(L);
   mfi_exec_end_children(self, orderly);
   mfi_handles_abandon(self);
   return code;
@@ -301,8 +319,7 @@ static int setup(lua_State *L) {
 int mfi_exec_worker(mfi_self *self, mfi_object *worker) {
   mfi_worker *w = mfi_worker_of(worker);
   life l = {.self = self, .worker = worker};
-  mfi_output *output =
-      mfi_exec_output(self, MFI_OUTPUT_WORKER, w->backend == MFI_BACKEND_THREAD);
+  mfi_output *output = mfi_exec_output(self, MFI_OUTPUT_WORKER, w->backend == MFI_BACKEND_THREAD);
   lua_State *L = output == NULL ? NULL : mfi_exec_open(self, output, w->memory_limit);
   int code = 1;
   if (L != NULL) {
@@ -311,15 +328,18 @@ int mfi_exec_worker(mfi_self *self, mfi_object *worker) {
     if (lua_pcall(L, 1, 0, 0) == LUA_OK) {
       l.m->output = output;
       l.m->worker = worker;
-      if (w->backend == MFI_BACKEND_PROCESS) l.m->alarm = &l.alarm;
-      if (w->pool != 0) l.m->core = mfi_object_of(self, w->pool);
+      if (w->backend == MFI_BACKEND_PROCESS)
+        l.m->alarm = &l.alarm;
+      if (w->pool != 0)
+        l.m->core = mfi_object_of(self, w->pool);
       code = live(&l, L);
       l.m->closing = true;
       mfi_exec_close_spares(l.m);
     }
     lua_settop(L, 0);
     mfi_state_close(L);
-    if (l.m != NULL && l.m->stop != NULL) mfi_stop_unbind(&l.stop);
+    if (l.m != NULL && l.m->stop != NULL)
+      mfi_stop_unbind(&l.stop);
   }
   if (output != NULL) {
     mfi_output_finish(output);

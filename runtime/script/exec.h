@@ -1,6 +1,7 @@
 // Running what workers are for: a target of their own, or a pool's jobs. Floor 5.
 //
-//   worker: open a state → context, payload → target | initializer, jobs … → children → close the state
+//   worker: open a state → context, payload → target | initializer, jobs … → children → close the
+//   state
 //
 // An item is run in one protected call: its function, its arguments, the call, its result. Where it
 // fails decides its status; a stop that passes through ends the worker.
@@ -20,8 +21,8 @@ enum {
 int mfi_exec_worker(mfi_self *self, mfi_object *worker);
 void mfi_exec_poke(mfi_self *self, uint32_t slot);
 
-// Runs the items of a job that the caller has taken, and ends it. False: it was stopped in the middle,
-// the job is still the slot's, for its burial.
+// Runs the items of a job that the caller has taken, and ends it. False: it was stopped in the
+// middle, the job is still the slot's, for its burial.
 bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job);
 
 // Runs a queued job inside the caller's task (or its submit: serial pools), in a state of its own.
@@ -30,10 +31,12 @@ bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job);
 // Ends the spare states of a context; before its own state is closed.
 void mfi_exec_close_spares(mfi_context *m);
 
-// At a worker's or script's end: waits for children that are not daemons, terminates those that are.
+// At a worker's or script's end: waits for children that are not daemons, terminates those that
+// are.
 void mfi_exec_end_children(mfi_self *self, bool wait);
 
-// Calls the target or initializer at `first`: f, kwargs or nil, args …; results are left. [-n, +m, v]
+// Calls the target or initializer at `first`: f, kwargs or nil, args …; results are left. [-n, +m,
+// v]
 int mfi_exec_call(lua_State *L, int first);
 
 #endif

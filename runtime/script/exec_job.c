@@ -8,6 +8,7 @@
 #include "script/state.h"
 
 #include <lauxlib.h>
+
 #include <signal.h>
 #include <string.h>
 
@@ -49,13 +50,15 @@ static bool load_function(mfi_context *m, const mfi_job *j, int *status) {
   uint32_t place;
   mfi_handle h = load_acquire(&j->batch);
   *status = LUA_OK;
-  if (h == 0 || mfi_handle_add(m->self, h, &place) != MFI_OK) return false;
+  if (h == 0 || mfi_handle_add(m->self, h, &place) != MFI_OK)
+    return false;
   mfi_batch *b = mfi_batch_of(mfi_object_of(m->self, h));
   lua_pushcfunction(L, decode_image);
   lua_pushlightuserdata(L, mfi_message_body(m->self, b->image));
   m->serial = 0;
   *status = lua_pcall(L, 1, 0, 0);
-  if (*status == LUA_OK) m->serial = j->number;
+  if (*status == LUA_OK)
+    m->serial = j->number;
   mfi_handle_drop(m->self, place);
   return true;
 }
@@ -65,7 +68,8 @@ static bool load_function(mfi_context *m, const mfi_job *j, int *status) {
 static int push_call(lua_State *L, const item_run *r) {
   mfi_message message = {
       .bytes = r->view.bytes, .size = r->view.size, .refs = r->view.refs, .nrefs = r->view.nrefs};
-  if (r->view.kind == MFI_ITEM_ARGS) lua_rawgetp(L, LUA_REGISTRYINDEX, &function_key);
+  if (r->view.kind == MFI_ITEM_ARGS)
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &function_key);
   return mfi_decode(r->m->codec, L, &message, MFI_DECODE_WORKER);
 }
 
@@ -75,8 +79,10 @@ static void store_result(lua_State *L, item_run *r) {
   mfi_source src = mfi_context_source(&e);
   mfi_status st = mfi_job_end_item(r->m->self, r->job, MFI_OK, &src);
   mfi_encoded_release(r->m->codec, L, &e);
-  if (st == MFI_CLOSED) mfi_error_raise(L, "closed", "an object in the result has been closed");
-  if (st != MFI_OK) mfi_error_raise(L, "no_memory", "no shared memory for the result");
+  if (st == MFI_CLOSED)
+    mfi_error_raise(L, "closed", "an object in the result has been closed");
+  if (st != MFI_OK)
+    mfi_error_raise(L, "no_memory", "no shared memory for the result");
 }
 
 static int run_item(lua_State *L) {
@@ -95,15 +101,20 @@ static int run_item(lua_State *L) {
 }
 
 mfi_status mfi_exec_why(lua_State *L, int error) {
-  if (mfi_error_is(L, error, "not_sendable")) return MFI_NOT_SENDABLE;
-  if (mfi_error_is(L, error, "no_memory")) return MFI_NOMEM;
+  if (mfi_error_is(L, error, "not_sendable"))
+    return MFI_NOT_SENDABLE;
+  if (mfi_error_is(L, error, "no_memory"))
+    return MFI_NOMEM;
   return MFI_FAILED;
 }
 
 static mfi_status status_of(lua_State *L, const item_run *r, int status) {
-  if (mfi_state_is(L) && mfi_state_limit_hit(L, status, -1)) return MFI_MEMORY_LIMIT;
-  if (r->stage == CALLING) return MFI_FAILED;
-  if (r->stage == DECODING) return mfi_error_is(L, -1, "decode") ? MFI_DECODE : MFI_FAILED;
+  if (mfi_state_is(L) && mfi_state_limit_hit(L, status, -1))
+    return MFI_MEMORY_LIMIT;
+  if (r->stage == CALLING)
+    return MFI_FAILED;
+  if (r->stage == DECODING)
+    return mfi_error_is(L, -1, "decode") ? MFI_DECODE : MFI_FAILED;
   return mfi_exec_why(L, -1);
 }
 
@@ -116,7 +127,8 @@ static int store_failure(lua_State *L) {
   mfi_source src = mfi_context_source(&e);
   mfi_status st = mfi_job_end_item(r->m->self, r->job, why, &src);
   mfi_encoded_release(r->m->codec, L, &e);
-  if (st != MFI_OK) return luaL_error(L, "no room");
+  if (st != MFI_OK)
+    return luaL_error(L, "no room");
   return 0;
 }
 
@@ -127,7 +139,8 @@ static void fail_item(lua_State *L, item_run *r, int status) {
   lua_insert(L, -2);
   lua_pushlightuserdata(L, r);
   lua_pushinteger(L, why);
-  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK)
+    return;
   mfi_death none = {0};
   memcpy(none.worker, r->m->self->slot->name, sizeof none.worker);
   mfi_job_charge(r->m->self, r->job, why, &none);
@@ -137,9 +150,11 @@ static void fail_item(lua_State *L, item_run *r, int status) {
 
 static void set_alarm(mfi_context *m, mfi_ns until) {
   mfi_alarm *a = m->alarm;
-  if (!a->open) a->open = mfi_os_timer_open(&a->timer, MFI_DEADLINE_SIGNAL) == MFI_OK;
+  if (!a->open)
+    a->open = mfi_os_timer_open(&a->timer, MFI_DEADLINE_SIGNAL) == MFI_OK;
   store_release(&m->self->slot->deadline, until == MFI_NEVER ? 0 : until);
-  if (a->open) mfi_os_timer_set(&a->timer, until == MFI_NEVER ? 0 : until, 0);
+  if (a->open)
+    mfi_os_timer_set(&a->timer, until == MFI_NEVER ? 0 : until, 0);
 }
 
 void mfi_exec_limit(mfi_context *m, int64_t limit) {
@@ -158,7 +173,8 @@ void mfi_exec_no_limit(mfi_context *m) {
 }
 
 static void seed_item(mfi_context *m, const mfi_job *j, uint64_t index) {
-  if (j->seed != 0 && mfi_state_is(m->L)) mfi_random_seed(mfi_random_of(m->L), j->seed, index);
+  if (j->seed != 0 && mfi_state_is(m->L))
+    mfi_random_seed(mfi_random_of(m->L), j->seed, index);
 }
 
 // False: stopped.
@@ -167,7 +183,8 @@ static bool one_item(mfi_context *m, item_run *r, const mfi_job *j, int broken) 
   mfi_job_begin_item(m->self, r->job);
   m->item = j->first + mfi_job_ended(j);
   seed_item(m, j, m->item);
-  if (j->limit != 0) mfi_exec_limit(m, j->limit);
+  if (j->limit != 0)
+    mfi_exec_limit(m, j->limit);
   int status = broken;
   if (broken == LUA_OK) {
     lua_pushcfunction(L, mfi_context_traceback);
@@ -179,11 +196,15 @@ static bool one_item(mfi_context *m, item_run *r, const mfi_job *j, int broken) 
     lua_pushnil(L);
     lua_pushvalue(L, -2); // the image's error, again for each item
   }
-  if (j->limit != 0) mfi_exec_no_limit(m);
-  if (m->stop != NULL && mfi_stop_raised(m->stop) != 0) return false;
-  if (status != LUA_OK) fail_item(L, r, status);
+  if (j->limit != 0)
+    mfi_exec_no_limit(m);
+  if (m->stop != NULL && mfi_stop_raised(m->stop) != 0)
+    return false;
+  if (status != LUA_OK)
+    fail_item(L, r, status);
   lua_pop(L, 1); // the message handler
-  if (m->self->slot->held != 0) mfi_handles_abandon(m->self);
+  if (m->self->slot->held != 0)
+    mfi_handles_abandon(m->self);
   m->self->slot->stats[0]++;
   return true;
 }
@@ -193,7 +214,8 @@ static bool one_item(mfi_context *m, item_run *r, const mfi_job *j, int broken) 
 static void note_stop(mfi_context *m, mfi_ref job) {
   mfi_slot *s = m->self->slot;
   uint32_t reason = mfi_stop_raised(m->stop) & MFI_STOP_STATUS;
-  if (load_acquire(&s->stop) != 0 || reason == 0) return;
+  if (load_acquire(&s->stop) != 0 || reason == 0)
+    return;
   s->stop_job = job; // a limit of its own: the burial is to know
   store_release(&s->stop, reason);
 }
@@ -202,7 +224,8 @@ enum run { THROUGH, STOPPED, USED_UP };
 
 // Has this worker run as many tasks as it may?
 static bool is_used_up(mfi_context *m) {
-  if (m->worker == NULL || m->depth > 0) return false;
+  if (m->worker == NULL || m->depth > 0)
+    return false;
   mfi_worker *w = mfi_worker_of(m->worker);
   uint32_t most = mfi_core_of(m->core)->max_tasks;
   w->tasks++;
@@ -214,11 +237,15 @@ static enum run run_items(mfi_context *m, mfi_ref job) {
   item_run r = {.m = m, .job = job};
   mfi_cursor c = {0};
   int broken = LUA_OK;
-  while (c.i < mfi_job_ended(j)) mfi_job_item(m->self, job, &c, &r.view);
-  if (j->number != 0 && j->number != m->serial && !load_function(m, j, &broken)) return THROUGH;
+  while (c.i < mfi_job_ended(j))
+    mfi_job_item(m->self, job, &c, &r.view);
+  if (j->number != 0 && j->number != m->serial && !load_function(m, j, &broken))
+    return THROUGH;
   while (!mfi_job_is_cancelled(m->self, j) && mfi_job_item(m->self, job, &c, &r.view)) {
-    if (!one_item(m, &r, j, broken)) return STOPPED;
-    if (is_used_up(m) && c.i < j->nitems) return USED_UP;
+    if (!one_item(m, &r, j, broken))
+      return STOPPED;
+    if (is_used_up(m) && c.i < j->nitems)
+      return USED_UP;
   }
   return THROUGH;
 }

@@ -1,13 +1,13 @@
-// Running tasks inside a task (or inside a submit: serial pools), in a Lua state of their own on the
-// same thread; and the children of who ends. Floor 5; see exec.h.
-#include "script/exec_job.h"
-
+// Running tasks inside a task (or inside a submit: serial pools), in a Lua state of their own on
+// the same thread; and the children of who ends. Floor 5; see exec.h.
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "flow/spec.h"
+#include "script/exec_job.h"
 #include "script/state.h"
 
 #include <lauxlib.h>
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,20 +35,23 @@ static int set_up(lua_State *L) {
 }
 
 static void free_spare(spare *s) {
-  if (s->L != NULL) mfi_state_close(s->L);
+  if (s->L != NULL)
+    mfi_state_close(s->L);
   free(s);
 }
 
 static spare *open_spare(mfi_context *owner, mfi_object *core) {
   spare *s = calloc(1, sizeof *s);
-  if (s == NULL) return NULL;
+  if (s == NULL)
+    return NULL;
   s->core = mfi_object_handle(owner->self, core);
   s->L = mfi_exec_open(owner->self, owner->output, mfi_core_of(core)->memory_limit);
   if (s->L != NULL) {
     lua_pushcfunction(s->L, set_up);
     lua_pushlightuserdata(s->L, s);
     lua_pushlightuserdata(s->L, owner);
-    if (lua_pcall(s->L, 2, 0, 0) != LUA_OK) s->m = NULL;
+    if (lua_pcall(s->L, 2, 0, 0) != LUA_OK)
+      s->m = NULL;
   }
   if (s->m == NULL) {
     free_spare(s);
@@ -67,14 +70,16 @@ static spare *open_spare(mfi_context *owner, mfi_object *core) {
 
 static void drop_spare(mfi_context *owner, spare *s) {
   spare **link = &owner->spares;
-  while (*link != s) link = &(*link)->next;
+  while (*link != s)
+    link = &(*link)->next;
   *link = s->next;
   mfi_exec_close_spares(s->m);
   free_spare(s);
 }
 
 void mfi_exec_close_spares(mfi_context *m) {
-  while (m->spares != NULL) drop_spare(m, m->spares);
+  while (m->spares != NULL)
+    drop_spare(m, m->spares);
 }
 
 // ---- Running
@@ -102,21 +107,25 @@ static bool initialize(spare *s, mfi_self *self, mfi_object *core) {
 static spare *ready_spare(mfi_context *owner, mfi_object *core, bool serial) {
   mfi_handle h = mfi_object_handle(owner->self, core);
   spare *s = owner->spares;
-  while (s != NULL && (s->busy || s->core != h)) s = s->next;
+  while (s != NULL && (s->busy || s->core != h))
+    s = s->next;
   if (s != NULL) {
     bind_spare(s, owner, serial);
     return s;
   }
   s = open_spare(owner, core);
-  if (s == NULL) return NULL;
+  if (s == NULL)
+    return NULL;
   bind_spare(s, owner, serial);
-  if (initialize(s, owner->self, core)) return s;
+  if (initialize(s, owner->self, core))
+    return s;
   unbind_spare(s);
   drop_spare(owner, s);
   return NULL;
 }
 
-// The task was stopped in the middle. In a serial pool that ends it alone; in a worker the stop goes on.
+// The task was stopped in the middle. In a serial pool that ends it alone; in a worker the stop
+// goes on.
 static void end_stopped(mfi_context *owner, spare *s, mfi_object *core, mfi_ref job, bool serial) {
   mfi_self *self = owner->self;
   uint32_t why = mfi_stop_raised(&s->stop);
@@ -141,9 +150,11 @@ static void end_stopped(mfi_context *owner, spare *s, mfi_object *core, mfi_ref 
 bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job) {
   mfi_context *owner = mfi_context_of(L);
   bool serial = mfi_core_of(core)->backend == MFI_BACKEND_SERIAL;
-  if (owner->depth >= DEEPEST) return false;
+  if (owner->depth >= DEEPEST)
+    return false;
   spare *s = ready_spare(owner, core, serial);
-  if (s == NULL) return false;
+  if (s == NULL)
+    return false;
   if (!mfi_pool_take_this(owner->self, core, job)) {
     unbind_spare(s);
     return false;
@@ -154,8 +165,10 @@ bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job) {
     unbind_spare(s);
   else
     end_stopped(owner, s, core, job, serial);
-  if (deadline != 0 && owner->alarm != NULL) mfi_exec_limit(owner, deadline - mfi_os_now());
-  if (owner->stop != NULL) mfi_stop_check(L);
+  if (deadline != 0 && owner->alarm != NULL)
+    mfi_exec_limit(owner, deadline - mfi_os_now());
+  if (owner->stop != NULL)
+    mfi_stop_check(L);
   return true;
 }
 
@@ -170,14 +183,17 @@ static void stop_daemon(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) 
   family *f = ctx;
   mfi_worker *w = mfi_worker_of(o);
   MFI_UNUSED(h);
-  if (w->pool == 0 && (!f->wait || w->daemon)) mfi_worker_stop(self, o, SIGTERM);
+  if (w->pool == 0 && (!f->wait || w->daemon))
+    mfi_worker_stop(self, o, SIGTERM);
 }
 
 static void join_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
   family *f = ctx;
   uint32_t place;
-  if (mfi_worker_of(o)->pool != 0 || (mfi_worker_of(o)->daemon != 0) != f->daemons) return;
-  if (mfi_handle_add(self, h, &place) != MFI_OK) return;
+  if (mfi_worker_of(o)->pool != 0 || (mfi_worker_of(o)->daemon != 0) != f->daemons)
+    return;
+  if (mfi_handle_add(self, h, &place) != MFI_OK)
+    return;
   mfi_note_clear(self, MFI_NOTE_DUE);
   mfi_worker_join(self, o, f->wait ? MFI_NEVER : mfi_os_deadline(2));
   mfi_handle_drop(self, place);
@@ -186,7 +202,8 @@ static void join_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
 void mfi_exec_end_children(mfi_self *self, bool wait) {
   uint64_t me = mfi_slot_id(self, self->index);
   family f = {.wait = wait};
-  if (!wait) mfi_worker_each(self, me, stop_daemon, &f);
+  if (!wait)
+    mfi_worker_each(self, me, stop_daemon, &f);
   mfi_worker_each(self, me, join_child, &f);
   mfi_worker_each(self, me, stop_daemon, &f);
   f.daemons = true;
