@@ -80,6 +80,9 @@ function callbacks.look_at(thing, look)
   watched[thing] = look
 end
 
+--- Nobody needs to look at this any more.
+function callbacks.forget(thing) watched[thing] = nil end
+
 --- Looks at what the runtime does not watch for us. Cheap when there is nothing.
 ---@return integer   how many have ended
 function callbacks.poll()

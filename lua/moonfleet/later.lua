@@ -24,6 +24,7 @@ end
 
 local function settle(self, state)
   self.state, self.advance, self.stop = state, nil, nil
+  callbacks.forget(self)
   local list = self.callbacks
   self.callbacks = nil
   for _, fn in ipairs(list or {}) do callbacks.run(self.label, fn, self) end
