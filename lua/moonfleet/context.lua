@@ -5,22 +5,40 @@
 local core = require "moonfleet.core"
 local backend = require "moonfleet.backend"
 
--- Which functions of package.preload can be sent, found out at the first start.
-local sendable = setmetatable({}, { __mode = "k" })
+-- C functions of package.preload are not sent: the worker looks for their library itself, and our
+-- own modules are there already.
+local is_c = setmetatable({}, { __mode = "k" })
 
-local function can_be_sent(fn)
-  if sendable[fn] == nil then sendable[fn] = pcall(core.encode, fn) end
-  return sendable[fn]
+local function look(fn)
+  is_c[fn] = type(fn) ~= "function" or debug.getinfo(fn, "S").what == "C"
+  return is_c[fn]
 end
 
-local function is_c(fn) return debug.getinfo(fn, "S").what == "C" end
+-- What stands for a Lua function in the worker's package.preload. It is decoded when it is first
+-- asked for: it may name modules that only the other preloads can give.
+local held = "module '%s' cannot be loaded in a worker: its package.preload function holds it"
+
+local function loader(name, bytes)
+  local busy
+  return function(...)
+    if busy then error(held:format(name), 0) end
+    busy = true
+    local fn = require("moonfleet.core").decode(bytes, true)
+    busy = false
+    return fn(...)
+  end
+end
 
 local function preloads()
   local found
   for name, fn in next, package.preload do
-    if type(fn) == "function" and not is_c(fn) and can_be_sent(fn) then
+    local skip = is_c[fn]
+    if skip == nil then skip = look(fn) end
+    local can, bytes = not skip, nil
+    if can then can, bytes = pcall(core.encode, fn) end
+    if can then
       found = found or {}
-      found[name] = fn
+      found[name] = loader(name, bytes)
     end
   end
   return found
