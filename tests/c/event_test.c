@@ -73,7 +73,7 @@ static void wakes_each_sleeper_once(void) {
   cell *c = make();
   worker w[N];
   for (int i = 0; i < N; i++)
-    (i % 2 == 0 ? worker_fork : worker_thread)(self, &w[i], take_one, c);
+    worker_start(self, &w[i], i % 2 == 0, take_one, c);
   for (int i = 0; i < N; i++)
     worker_until_asleep(self, &w[i]);
   for (int i = 0; i < N; i++)
@@ -96,7 +96,7 @@ static void hears_a_note_asleep_or_about_to_be(void) {
   cell *c = make();
   for (int i = 0; i < 300; i++) {
     worker w;
-    (i % 2 == 0 ? worker_fork : worker_thread)(self, &w, sleep_until_noted, c);
+    worker_start(self, &w, i % 2 == 0, sleep_until_noted, c);
     if (i % 3 == 0)
       worker_until_asleep(self, &w);
     mfi_note(self, w.slot, MFI_NOTE_INTERRUPT);
@@ -132,8 +132,7 @@ static void passes_the_baton_when_it_leaves(void) {
   cell *c = make();
   worker w[N];
   for (int i = 0; i < N; i++)
-    (i < 3 ? worker_fork : worker_thread)(self, &w[i], i % 3 == 0 ? wait_long : wait_in_short_steps,
-                                          c);
+    worker_start(self, &w[i], i < 3, i % 3 == 0 ? wait_long : wait_in_short_steps, c);
   mfi_ns end_at = soon(LONG_SECONDS);
   uint32_t given = 0;
   while (load_seqcst(&c->rounds[0]) < 20000 && mfi_os_now() < end_at) {
@@ -195,7 +194,7 @@ static void play_both(work_fn *fn, bool races) {
   cell *c = make();
   side s[2] = {{c, 0, races}, {c, 1, races}};
   worker w[2];
-  worker_fork(self, &w[0], fn, &s[0]);
+  worker_start(self, &w[0], true, fn, &s[0]);
   worker_thread(self, &w[1], fn, &s[1]);
   CHECK_EQ(worker_join(self, &w[0]), 0);
   CHECK_EQ(worker_join(self, &w[1]), 0);

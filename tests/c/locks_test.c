@@ -88,7 +88,7 @@ static void count_together(mfi_object_kind kind) {
   n[1] = h;
   counter c = {o, n, kind};
   for (int i = 0; i < 4; i++)
-    (i % 2 == 0 ? worker_fork : worker_thread)(self, &w[i], count, &c);
+    worker_start(self, &w[i], i % 2 == 0, count, &c);
   for (int i = 0; i < 4; i++)
     CHECK_EQ(worker_join(self, &w[i]), 0);
   CHECK_EQ(*n, 20000);

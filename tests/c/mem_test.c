@@ -238,8 +238,8 @@ static void serves_threads_and_processes_at_once(void) {
   mfi_self *self = &main_self;
   worker w[4];
   for (int i = 0; i < 2; i++) {
-    worker_fork(self, &w[i], alloc_and_free, NULL);
-    worker_thread(self, &w[i + 2], alloc_and_free, NULL);
+    worker_start(self, &w[i], true, alloc_and_free, NULL);
+    worker_start(self, &w[i + 2], false, alloc_and_free, NULL);
   }
   for (int i = 0; i < 4; i++)
     CHECK_EQ(worker_join(self, &w[i]), 0);

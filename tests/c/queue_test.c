@@ -310,7 +310,7 @@ static void move_traffic(uint64_t maxsize, uint64_t max_bytes, size_t largest) {
   for (unsigned i = 0; i < SIDES * 4; i++) {
     bool consumes = i >= SIDES * 2;
     t[i] = (traffic){.o = o, .producer = i + 1, .largest = largest, .sums = sums, .consumer = i};
-    (i % 2 == 0 ? worker_fork : worker_thread)(self, &w[i], consumes ? consume : produce, &t[i]);
+    worker_start(self, &w[i], i % 2 == 0, consumes ? consume : produce, &t[i]);
   }
   for (unsigned i = 0; i < SIDES * 2; i++)
     CHECK_EQ(worker_join(self, &w[i]), 0);

@@ -85,6 +85,21 @@ static inline void worker_thread(mfi_self *self, worker *w, work_fn *fn, void *a
   pthread_create(&w->thread, NULL, worker_main, w);
 }
 
+// A process or a thread. TSan sees no order that another process made, so there: threads alone.
+static inline void worker_start(mfi_self *self, worker *w, bool process, work_fn *fn, void *arg) {
+#if defined(__SANITIZE_THREAD__)
+  process = false;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+  process = false;
+#endif
+#endif
+  if (process)
+    worker_fork(self, w, fn, arg);
+  else
+    worker_thread(self, w, fn, arg);
+}
+
 // Waits for the end and buries. 0, an exit code, or 128 + signal.
 static inline int worker_reap(const worker *w) {
   int status = 0;
