@@ -99,7 +99,7 @@ int mfi_bind_push_result(lua_State *L, mfi_context *m, const mfi_view *v) {
     return 1;
   }
   mfi_message message = {.bytes = v->bytes, .size = v->size, .refs = v->refs, .nrefs = v->nrefs};
-  return mfi_decode(m->codec, L, &message, MFI_DECODE_WORKER);
+  return mfi_decode(m->codec, L, &message, mfi_context_flags(m));
 }
 
 static int future_values(lua_State *L) {

@@ -84,6 +84,7 @@ static int core_extra(lua_State *L) {
 
 static int core_error(lua_State *L) {
   const char *kind = luaL_checkstring(L, 1);
+  lua_settop(L, 3);
   mfi_error_push(L, kind, "%s", luaL_checkstring(L, 2));
   if (!lua_istable(L, 3))
     return 1;
@@ -128,12 +129,6 @@ static int core_captures(lua_State *L) {
 
 static int core_register(lua_State *L) {
   mfi_codec_register(mfi_bind_context(L)->codec, L, luaL_checkstring(L, 1), 2);
-  return 0;
-}
-
-static int core_find_class(lua_State *L) {
-  lua_settop(L, 1);
-  lua_setfield(L, LUA_REGISTRYINDEX, "moonfleet.find_class");
   return 0;
 }
 
@@ -236,7 +231,6 @@ void mfi_bind_open_general(lua_State *L) {
                                        {"decode", core_decode},
                                        {"captures", core_captures},
                                        {"register", core_register},
-                                       {"on_find_class", core_find_class},
                                        {"resolve", core_resolve},
                                        {"context", core_context},
                                        {"task", core_task},

@@ -7,6 +7,7 @@
 #include "flow/warden.h"
 #include "script/exec.h"
 #include "script/exec_job.h"
+#include "script/names.h"
 
 #include <lualib.h>
 
@@ -131,6 +132,7 @@ static void open_main(lua_State *L, home *h) {
   h->stop_installed = mfi_stop_install(0) == MFI_OK;
   mfi_stop_wrap(L);
   h->m = mfi_context_open(L, &h->self);
+  mfi_names_snapshot(h->m->codec, L); // as they are before ours take their places
   h->output = mfi_exec_output(&h->self, MFI_OUTPUT_MAIN, false);
   if (h->output != NULL)
     mfi_output_install(L, h->output);
@@ -142,6 +144,7 @@ static void open_main(lua_State *L, home *h) {
     mfi_interrupt_open(&h->self, &h->stop);
   }
   replace_exit(L, h);
+  mfi_names_snapshot(h->m->codec, L);
 }
 
 // A userdata whose finalizer comes last among ours: it was made first.
@@ -165,8 +168,6 @@ __attribute__((visibility("default"))) int luaopen_moonfleet(lua_State *L) {
     push_sentinel(L, h);
     open_main(L, h);
   }
-  mfi_context *m = mfi_context_of(L);
-  (void)m;
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   if (lua_getfield(L, -1, "moonfleet") == LUA_TNIL)
     return luaL_error(L, "moonfleet: no Lua half");

@@ -5,8 +5,10 @@
 #include "base/atomic.h"
 #include "bind/calls.h"
 #include "bind/core.h"
+#include "flow/registry.h"
 #include "sync/locks.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -137,8 +139,11 @@ mfi_box *mfi_bind_self(lua_State *L, mfi_object_kind kind, const char *method) {
   bool fits = b != NULL && b->kind == kind;
   if (!fits) {
     const char *name = kind_names[kind], *got = lua_isnone(L, 1) ? "no value" : type_name(L, 1);
-    luaL_error(L, "bad argument #0 to '%s' (%s expected, got %s; call it with a colon: x:%s(...))",
-               method, name, got, method);
+    char variable[32] = "";
+    for (size_t i = 0; name[i] != '\0' && i < sizeof variable - 1; i++)
+      variable[i] = (char)tolower((unsigned char)name[i]);
+    luaL_error(L, "bad argument #0 to '%s' (%s expected, got %s; call it with a colon: %s:%s(...))",
+               method, name, got, variable, method);
   }
   if (b->handle == 0)
     mfi_error_raise(L, "closed", "this %s is closed", kind_names[kind]);
@@ -220,9 +225,7 @@ static void need_methods(lua_State *L, mfi_object_kind kind) {
   const char *module = kind == MFI_KIND_JOB      ? "moonfleet.future"
                        : kind == MFI_KIND_POOL   ? "moonfleet.pool"
                        : kind == MFI_KIND_WORKER ? "moonfleet.process"
-                                                 : NULL;
-  if (module == NULL)
-    return;
+                                                 : "moonfleet.core";
   mfi_bind_require(L, module);
   lua_pop(L, 1);
 }
@@ -257,21 +260,33 @@ static int handle_of(lua_State *L, int idx, uint64_t *handle) {
   return 1;
 }
 
-static int find_class(lua_State *L, const char *name) {
-  if (lua_getfield(L, LUA_REGISTRYINDEX, "moonfleet.find_class") != LUA_TFUNCTION) {
-    lua_pop(L, 1);
-    return 0;
-  }
-  lua_pushstring(L, name);
-  lua_call(L, 1, 1);
-  if (!lua_isnil(L, -1))
-    return 1;
-  lua_pop(L, 1);
-  return 0;
+// ---- Classes that were registered: by name in the region, for receivers that lack them
+
+static void publish_class(lua_State *L, const char *name) {
+  mfi_context *m = mfi_bind_context(L);
+  mfi_encoded e;
+  mfi_encode(m->codec, L, lua_gettop(L), 1, "class", MFI_ENCODE_DEFINE, &e);
+  mfi_source src = mfi_context_source(&e);
+  mfi_status st = mfi_registry_put(m->self, name, &src);
+  mfi_encoded_release(m->codec, L, &e);
+  if (st != MFI_OK) mfi_bind_raise(L, st, "register");
 }
 
-const mfi_codec_hooks mfi_bind_hooks = {
-    .handle_of = handle_of, .push_object = mfi_bind_push, .find_class = find_class};
+static int find_class(lua_State *L, const char *name) {
+  mfi_context *m = mfi_bind_context(L);
+  mfi_message message;
+  message.bytes = mfi_registry_get(m->self, name, &message.size, &message.refs, &message.nrefs);
+  if (message.bytes == NULL)
+    return 0;
+  mfi_decode(m->codec, L, &message, MFI_DECODE_WORKER);
+  mfi_codec_adopt(m->codec, L, name, -1);
+  return 1;
+}
+
+const mfi_codec_hooks mfi_bind_hooks = {.handle_of = handle_of,
+                                        .push_object = mfi_bind_push,
+                                        .find_class = find_class,
+                                        .publish_class = publish_class};
 
 // ---- Ending
 

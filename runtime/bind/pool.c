@@ -143,7 +143,7 @@ static int pool_failure(lua_State *L) {
                          .size = body->size,
                          .refs = body->refs,
                          .nrefs = body->nrefs};
-  return 1 + mfi_decode(m->codec, L, &message, MFI_DECODE_WORKER);
+  return 1 + mfi_decode(m->codec, L, &message, mfi_context_flags(m));
 }
 
 static void set(lua_State *L, const char *key, uint64_t n) {

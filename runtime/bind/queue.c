@@ -79,14 +79,14 @@ static int decode_block(lua_State *L) {
   opening *o = lua_touserdata(L, 1);
   mfi_message m = message_of(o->taken);
   lua_settop(L, 0);
-  return mfi_decode(o->box->m->codec, L, &m, MFI_DECODE_WORKER);
+  return mfi_decode(o->box->m->codec, L, &m, mfi_context_flags(o->box->m));
 }
 
 // Pushes the value of a message that was taken; its block is freed, whatever happens.
 static void open_taken(lua_State *L, mfi_box *b, mfi_taken *t) {
   if (t->block == 0) {
     mfi_message m = message_of(t);
-    mfi_decode(b->m->codec, L, &m, MFI_DECODE_WORKER);
+    mfi_decode(b->m->codec, L, &m, mfi_context_flags(b->m));
     return;
   }
   opening o = {b, t};
@@ -246,7 +246,7 @@ static lua_Integer take_there(lua_State *L, mfi_box *b, lua_Integer n, lua_Integ
     for (uint32_t i = 0; i < got; i++) {
       mfi_message m = {.bytes = mfi_queue_unpack(&at, &size)};
       m.size = size;
-      mfi_decode(b->m->codec, L, &m, MFI_DECODE_WORKER);
+      mfi_decode(b->m->codec, L, &m, mfi_context_flags(b->m));
       lua_rawseti(L, -2, ++n);
     }
     if (got == 0)

@@ -226,7 +226,7 @@ static int worker_result(lua_State *L) {
                          .size = body->size,
                          .refs = body->refs,
                          .nrefs = body->nrefs};
-  return 1 + mfi_decode(b->m->codec, L, &message, MFI_DECODE_WORKER);
+  return 1 + mfi_decode(b->m->codec, L, &message, mfi_context_flags(b->m));
 }
 
 static int worker_close(lua_State *L) {

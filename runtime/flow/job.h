@@ -18,6 +18,7 @@
 #ifndef MFI_FLOW_JOB_H
 #define MFI_FLOW_JOB_H
 
+#include "base/atomic.h"
 #include "flow/message.h"
 #include "sync/event.h"
 
@@ -62,7 +63,7 @@ typedef struct mfi_job {
 } mfi_job;
 
 static inline uint32_t mfi_job_ended(const mfi_job *j) {
-  return (uint32_t)(__atomic_load_n(&j->progress, __ATOMIC_ACQUIRE) >> 32);
+  return (uint32_t)(load_acquire(&j->progress) >> 32);
 }
 
 typedef struct mfi_item {

@@ -9,6 +9,7 @@
 #ifndef MFI_FLOW_WORKER_H
 #define MFI_FLOW_WORKER_H
 
+#include "base/atomic.h"
 #include "flow/message.h"
 #include "os/process.h"
 #include "sync/event.h"
@@ -73,7 +74,7 @@ mfi_body *mfi_worker_payload(mfi_self *self, mfi_object *o, const void **bytes, 
 // Waits for the end. MFI_OK, MFI_TIMEDOUT, MFI_INTERRUPTED.
 mfi_status mfi_worker_join(mfi_self *self, mfi_object *o, mfi_ns until);
 static inline uint32_t mfi_worker_state(mfi_object *o) {
-  return __atomic_load_n(&mfi_worker_of(o)->state, __ATOMIC_ACQUIRE);
+  return load_acquire(&mfi_worker_of(o)->state);
 }
 
 // Asks it to end: SIGTERM or SIGKILL. A process gets the signal; a thread stops at its next VM

@@ -60,6 +60,11 @@ mfi_context *mfi_context_open(lua_State *L, mfi_self *self) {
   return m;
 }
 
+unsigned mfi_context_flags(const mfi_context *m) {
+  bool worker = m->worker != NULL || m->depth > 0;
+  return worker ? MFI_DECODE_WORKER : MFI_DECODE_FUNCTIONS | MFI_DECODE_REQUIRE;
+}
+
 // ---- Errors
 
 int mfi_context_traceback(lua_State *L) {

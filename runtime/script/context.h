@@ -43,6 +43,10 @@ extern const mfi_bindings mfi_state_bindings; // defined in bind/
 mfi_context *mfi_context_open(lua_State *L, mfi_self *self);
 mfi_context *mfi_context_of(lua_State *L); // NULL: L has none
 
+// Flags for decoding messages in this state: a worker's globals are set as the sender's, others
+// only where they are nil.
+unsigned mfi_context_flags(const mfi_context *m);
+
 // Message handler for tasks: keeps the traceback, leaves the error as it is. [-1, +1, m]
 int mfi_context_traceback(lua_State *L);
 // Pushes the traceback of the latest error that mfi_context_traceback saw, or nil; take: it is

@@ -111,6 +111,11 @@ static void push_failure(lua_State *L, int error) {
   error = lua_absindex(L, error);
   lua_pushvalue(L, error);
   mfi_context_push_traceback(L, true);
+  if (!lua_isstring(L, -1))
+    return;
+  lua_pushfstring(L, "%s (pid %d) ", mfi_context_of(L)->self->slot->name, (int)mfi_os_pid());
+  lua_insert(L, -2);
+  lua_concat(L, 2);
 }
 
 // Encodes {error, traceback}; an error that cannot be sent is sent as its text. [-0, +0, v]
@@ -299,7 +304,6 @@ static int live(life *l, lua_State *L) {
   mfi_self *self = l->self;
   mfi_stop_bind(&l->stop, L, &self->slot->stop, 0);
   l->m->stop = &l->stop;
-  mfi_stop_wrap(L);
   int code = l->m->core != NULL ? live_for_pool(l, L) : live_for_target(l, L);
   bool orderly = (mfi_stop_raised(&l->stop) & ~MFI_STOP_EXIT) == 0;
   mfi_stop_clear(&l->stop);

@@ -62,7 +62,6 @@ static spare *open_spare(mfi_context *owner, mfi_object *core) {
   s->m->core = core;
   s->m->alarm = owner->alarm;
   s->m->depth = owner->depth + 1;
-  mfi_stop_wrap(s->L);
   s->next = owner->spares;
   owner->spares = s;
   return s;
