@@ -37,6 +37,8 @@ typedef struct mfi_queue {
   mfi_ref head_ring;          // get side; read atomically; 0: nothing was ever put
   uint64_t tail_seen;         // get side: position up to which it knows of records
   uint64_t bytes_got;         // get side, where max_bytes is set; read atomically
+  uint64_t done;              // get side: messages called done; read atomically
+  mfi_event all_done;
 } mfi_queue;
 
 // What a get took. Small messages were copied here; larger ones lie in `block`, in the caller's
@@ -67,10 +69,16 @@ void *mfi_queue_pack(void *record, size_t size);
 
 // MFI_OK; MFI_TIMEDOUT, MFI_CLOSED (and drained), MFI_INTERRUPTED.
 mfi_status mfi_queue_get(mfi_self *self, mfi_object *o, mfi_ns until, mfi_taken *out);
+// The same for who calls its messages done: the taker's handle entry at `place` counts them in the
+// same commit, so that what a worker had taken when it died counts as done.
+mfi_status mfi_queue_take(mfi_self *self, mfi_object *o, uint32_t place, mfi_ns until,
+                          mfi_taken *out);
 // Moves up to `max` small messages, as records, to `to` (room bytes) in one section, without
 // waiting. 0: none, or the next is a large one.
 uint32_t mfi_queue_get_packed(mfi_self *self, mfi_object *o, void *to, size_t room, uint32_t max,
                               size_t *used);
+uint32_t mfi_queue_take_packed(mfi_self *self, mfi_object *o, uint32_t place, void *to, size_t room,
+                               uint32_t max, size_t *used);
 // The payload of the record at *at, and moves *at behind it.
 const void *mfi_queue_unpack(const char **at, size_t *size);
 
@@ -83,6 +91,11 @@ mfi_status mfi_queue_get_if(mfi_self *self, mfi_object *o, mfi_ns until, mfi_acc
 uint64_t mfi_queue_size(mfi_object *o);
 bool mfi_queue_is_full(mfi_object *o);
 void mfi_queue_close(mfi_self *self, mfi_object *o);
+
+// One message that was taken is done. MFI_INVALID: all that were taken are.
+mfi_status mfi_queue_task_done(mfi_self *self, mfi_object *o, uint32_t place);
+// Waits until every message that was put is done. MFI_OK, MFI_TIMEDOUT, MFI_INTERRUPTED.
+mfi_status mfi_queue_join(mfi_self *self, mfi_object *o, mfi_ns until);
 
 extern const mfi_object_ops mfi_queue_ops;
 

@@ -72,12 +72,16 @@ static mfi_record *peek(mfi_self *self, mfi_object *o, uint64_t *position) {
 
 static bool is_bounded(const mfi_queue *q) { return q->maxsize != 0 || q->max_bytes != 0; }
 
-// n messages of `size` bytes in all before `position` are taken, a block perhaps into hand.
-static void commit(mfi_self *self, mfi_object *o, uint64_t position, uint64_t n, uint64_t size) {
+// n messages of `size` bytes in all before `position` are taken, a block perhaps into hand; the
+// taker counts them (NULL: nobody does).
+static void commit(mfi_self *self, mfi_object *o, mfi_held *taker, uint64_t position, uint64_t n,
+                   uint64_t size) {
   mfi_queue *q = mfi_queue_of(o);
   mfi_mark head = mfi_mark_moved(q->head, n, position);
   if (is_bounded(q))
     mfi_event_will_wake(self, &q->not_full);
+  if (taker != NULL)
+    mfi_change64(self, &o->second, &taker->aux, taker->aux + n);
   if (q->max_bytes == 0 && o->second.filled == 0) {
     mfi_change_alone(&q->head, head);
     return;
@@ -116,15 +120,26 @@ static void describe(mfi_self *self, mfi_record *rec, mfi_taken *out) {
   out->bytes = mfi_message_bytes(body);
 }
 
+// How a get goes about it: set once by the caller.
+typedef struct manner {
+  mfi_accept_fn *accept; // NULL: takes whatever comes
+  void *ctx;
+  uint32_t place; // of the taker's handle; NOBODY: taken messages are not counted
+} manner;
+#define NOBODY UINT32_MAX
+
+static mfi_held *taker_at(mfi_self *self, uint32_t place) {
+  return place == NOBODY ? NULL : mfi_handle_entry(self, place);
+}
+
 // Under o->second.
-static mfi_status take(mfi_self *self, mfi_object *o, mfi_accept_fn *accept, void *ctx,
-                       mfi_taken *out) {
+static mfi_status take(mfi_self *self, mfi_object *o, const manner *m, mfi_taken *out) {
   uint64_t position;
   mfi_record *rec = peek(self, o, &position);
   if (rec == NULL)
     return MFI_EMPTY;
   describe(self, rec, out);
-  mfi_status st = accept == NULL ? MFI_OK : accept(ctx, out);
+  mfi_status st = m->accept == NULL ? MFI_OK : m->accept(m->ctx, out);
   if (st != MFI_OK)
     return st;
   if (out->block == 0) {
@@ -133,28 +148,27 @@ static mfi_status take(mfi_self *self, mfi_object *o, mfi_accept_fn *accept, voi
   } else {
     mfi_hand_in(self, &o->second, out->block);
   }
-  commit(self, o, position, 1, out->size);
+  commit(self, o, taker_at(self, m->place), position, 1, out->size);
   return MFI_OK;
 }
 
-static mfi_status try_get(mfi_self *self, mfi_object *o, mfi_accept_fn *accept, void *ctx,
-                          mfi_taken *out) {
+static mfi_status try_get(mfi_self *self, mfi_object *o, const manner *m, mfi_taken *out) {
   mfi_queue *q = mfi_queue_of(o);
   bool closed = load_acquire(&q->closed) != 0; // before the look: puts end before it is set
   mfi_lock_take(self, &o->second);
-  mfi_status st = take(self, o, accept, ctx, out);
+  mfi_status st = take(self, o, m, out);
   mfi_lock_give(self, &o->second);
   if (st == MFI_OK)
     wake_producers(self, q, 1);
   return st == MFI_EMPTY && closed ? MFI_CLOSED : st;
 }
 
-mfi_status mfi_queue_get_if(mfi_self *self, mfi_object *o, mfi_ns until, mfi_accept_fn *accept,
-                            void *ctx, mfi_taken *out) {
+static mfi_status get(mfi_self *self, mfi_object *o, const manner *m, mfi_ns until,
+                      mfi_taken *out) {
   mfi_queue *q = mfi_queue_of(o);
   mfi_status st;
   for (;;) {
-    st = try_get(self, o, accept, ctx, out);
+    st = try_get(self, o, m, out);
     if (st != MFI_EMPTY)
       break;
     st = MFI_TIMEDOUT;
@@ -163,23 +177,36 @@ mfi_status mfi_queue_get_if(mfi_self *self, mfi_object *o, mfi_ns until, mfi_acc
     if (st != MFI_OK)
       break;
   }
-  if (st == MFI_OK)
-    mfi_event_done(self);
-  else
+  if (st != MFI_OK) {
     mfi_event_leave(self);
-  if (st == MFI_OK)
-    MFI_FAULT(&self->region->faults, MFI_FAULT_GET_TAKEN);
-  return st;
+    return st;
+  }
+  mfi_event_done(self);
+  MFI_FAULT(&self->region->faults, MFI_FAULT_GET_TAKEN);
+  return MFI_OK;
+}
+
+mfi_status mfi_queue_get_if(mfi_self *self, mfi_object *o, mfi_ns until, mfi_accept_fn *accept,
+                            void *ctx, mfi_taken *out) {
+  manner m = {accept, ctx, NOBODY};
+  return get(self, o, &m, until, out);
 }
 
 mfi_status mfi_queue_get(mfi_self *self, mfi_object *o, mfi_ns until, mfi_taken *out) {
-  return mfi_queue_get_if(self, o, until, NULL, NULL, out);
+  manner m = {NULL, NULL, NOBODY};
+  return get(self, o, &m, until, out);
+}
+
+mfi_status mfi_queue_take(mfi_self *self, mfi_object *o, uint32_t place, mfi_ns until,
+                          mfi_taken *out) {
+  manner m = {NULL, NULL, place};
+  return get(self, o, &m, until, out);
 }
 
 // ---- Getting many
 
-uint32_t mfi_queue_get_packed(mfi_self *self, mfi_object *o, void *to, size_t room, uint32_t max,
-                              size_t *used) {
+uint32_t mfi_queue_take_packed(mfi_self *self, mfi_object *o, uint32_t place, void *to, size_t room,
+                               uint32_t max, size_t *used) {
   mfi_queue *q = mfi_queue_of(o);
   uint32_t n = 0;
   uint64_t size = 0, position = 0, behind = 0;
@@ -199,19 +226,79 @@ uint32_t mfi_queue_get_packed(mfi_self *self, mfi_object *o, void *to, size_t ro
     rec = peek_here(self, q, &behind);
   }
   if (n != 0)
-    commit(self, o, position, n, size);
+    commit(self, o, taker_at(self, place), position, n, size);
   mfi_lock_give(self, &o->second);
   if (n != 0)
     wake_producers(self, q, n);
   return n;
 }
 
+uint32_t mfi_queue_get_packed(mfi_self *self, mfi_object *o, void *to, size_t room, uint32_t max,
+                              size_t *used) {
+  return mfi_queue_take_packed(self, o, NOBODY, to, room, max, used);
+}
+
+// ---- Done
+
+static bool is_all_done(mfi_self *self, void *what) {
+  MFI_UNUSED(self);
+  mfi_queue *q = what;
+  uint64_t done = load_seqcst(&q->done);
+  return done >= mfi_mark_count(0, load_acquire(&q->tail));
+}
+
+// Gives o->second. n more messages are done, of these `own` of the entry.
+static void commit_done(mfi_self *self, mfi_object *o, mfi_held *entry, uint64_t n, uint64_t own) {
+  mfi_queue *q = mfi_queue_of(o);
+  mfi_event_will_wake(self, &q->all_done);
+  mfi_change64(self, &o->second, &q->done, q->done + n);
+  mfi_change64(self, &o->second, &entry->aux, entry->aux - own);
+  mfi_lock_commit(self, &o->second);
+  bool all = is_all_done(self, q);
+  mfi_lock_give(self, &o->second);
+  if (all)
+    mfi_event_wake_all(self, &q->all_done);
+  else
+    mfi_event_will_not_wake(self, &q->all_done);
+}
+
+mfi_status mfi_queue_task_done(mfi_self *self, mfi_object *o, uint32_t place) {
+  mfi_queue *q = mfi_queue_of(o);
+  mfi_held *entry = mfi_handle_entry(self, place);
+  mfi_lock_take(self, &o->second);
+  if (q->done >= mfi_mark_count(0, q->head)) {
+    mfi_lock_give(self, &o->second);
+    return MFI_INVALID;
+  }
+  commit_done(self, o, entry, 1, entry->aux != 0);
+  return MFI_OK;
+}
+
+void mfi_queue_abandon(mfi_self *self, mfi_held *entry, uint64_t id) {
+  mfi_object *o = mfi_object_of(self, entry->handle);
+  mfi_queue *q = mfi_queue_of(o);
+  MFI_UNUSED(id);
+  if (entry->aux == 0)
+    return;
+  mfi_lock_take(self, &o->second);
+  uint64_t left = mfi_mark_count(0, q->head) - q->done; // others may have called them done
+  commit_done(self, o, entry, entry->aux < left ? entry->aux : left, entry->aux);
+}
+
+mfi_status mfi_queue_join(mfi_self *self, mfi_object *o, mfi_ns until) {
+  mfi_queue *q = mfi_queue_of(o);
+  mfi_status st = mfi_event_await(self, &q->all_done, is_all_done, q, until);
+  mfi_event_done(self);
+  return st;
+}
+
 // ---- Ending
 
 void mfi_queue_drain(mfi_self *self, mfi_object *o) {
   mfi_queue *q = mfi_queue_of(o);
+  manner m = {NULL, NULL, NOBODY};
   mfi_taken taken;
-  while (try_get(self, o, NULL, NULL, &taken) == MFI_OK)
+  while (try_get(self, o, &m, &taken) == MFI_OK)
     if (taken.block != 0)
       mfi_message_free(self, taken.block);
   if (q->head_ring == 0)

@@ -7,4 +7,7 @@
 // Ends all messages and rings of a queue that nobody uses any more. May be repeated.
 void mfi_queue_drain(mfi_self *self, mfi_object *o);
 
+// What a worker that ended had taken is done.
+void mfi_queue_abandon(mfi_self *self, mfi_held *entry, uint64_t id);
+
 #endif

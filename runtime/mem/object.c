@@ -249,7 +249,7 @@ void mfi_handles_abandon(mfi_self *self) {
     return;
   uint64_t id = mfi_slot_id(self, self->index);
   for (uint64_t i = 0; i < t->capacity; i++)
-    if (t->entry[i].handle != 0)
+    if (t->entry[i].handle != 0 && mfi_handle_kind(self, t->entry[i].handle) != MFI_KIND_QUEUE)
       abandon(self, &t->entry[i], id);
   self->slot->held = 0;
 }

@@ -155,7 +155,7 @@ void mfi_event_will_wake(mfi_self *self, mfi_event *e) {
   MFI_STEP();
 }
 
-static void woke(mfi_self *self, const mfi_event *e) {
+void mfi_event_will_not_wake(mfi_self *self, mfi_event *e) {
   mfi_ref *waking = self->slot->waking, ref = mfi_ref_of(self, e);
   MFI_STEP();
   for (int i = 0; i < MFI_WAKING; i++)
@@ -179,13 +179,13 @@ void mfi_event_wake_one(mfi_self *self, mfi_event *e) {
     if (mfi_os_wake(&e->word, 1) == 0)
       wake_all(e);
   }
-  woke(self, e);
+  mfi_event_will_not_wake(self, e);
 }
 
 void mfi_event_wake_all(mfi_self *self, mfi_event *e) {
   if ((load_seqcst(&e->word) & SLEEPERS) != 0)
     wake_all(e);
-  woke(self, e);
+  mfi_event_will_not_wake(self, e);
 }
 
 mfi_event *mfi_event_of(mfi_self *self, uint64_t key) {

@@ -48,6 +48,7 @@ void mfi_event_will_wake(mfi_self *self, mfi_event *e);
 // After the commit, the lock given: wakes one or all, if somebody may sleep, and clears the name.
 void mfi_event_wake_one(mfi_self *self, mfi_event *e);
 void mfi_event_wake_all(mfi_self *self, mfi_event *e);
+void mfi_event_will_not_wake(mfi_self *self, mfi_event *e); // it turned out that there is no need
 
 // The event of a block or object that may be gone when it is woken: events in memory that never
 // becomes anything else, shared by chance. Who waits there may be woken for another.

@@ -263,6 +263,67 @@ static void reports_a_full_region_with_no_effect(void) {
   mfi_region_close(&self);
 }
 
+// ---- Done
+
+static uint64_t take_number(mfi_self *self, mfi_object *o, uint32_t place) {
+  mfi_taken t;
+  return mfi_queue_take(self, o, place, 0, &t) == MFI_OK ? number_in(t.bytes, t.size) : 0;
+}
+
+static void counts_what_is_done(void) {
+  mfi_self *self = &main_self;
+  uint32_t place;
+  mfi_object *o = make(0, 0, &place);
+  CHECK_EQ(mfi_queue_join(self, o, 0), MFI_OK);
+  CHECK_EQ(mfi_queue_task_done(self, o, place), MFI_INVALID);
+  put_number(self, o, 1, 8, 0);
+  put_number(self, o, 2, 8, 0);
+  CHECK_EQ(mfi_queue_task_done(self, o, place), MFI_INVALID);
+  CHECK_EQ(take_number(self, o, place), 1);
+  CHECK_EQ(mfi_queue_task_done(self, o, place), MFI_OK);
+  CHECK_EQ(mfi_queue_task_done(self, o, place), MFI_INVALID);
+  CHECK_EQ(mfi_queue_join(self, o, soon(0.002)), MFI_TIMEDOUT);
+  CHECK_EQ(take_number(self, o, place), 2);
+  CHECK_EQ(mfi_queue_task_done(self, o, place), MFI_OK);
+  CHECK_EQ(mfi_queue_join(self, o, 0), MFI_OK);
+  leaves_nothing(place);
+}
+
+static void take_two_and_die(mfi_self *self, void *arg) {
+  uint32_t place;
+  mfi_handle_add(self, *(mfi_handle *)arg, &place);
+  mfi_object *o = mfi_object_of(self, *(mfi_handle *)arg);
+  char packed[100];
+  size_t used;
+  take_number(self, o, place);
+  mfi_queue_take_packed(self, o, place, packed, sizeof packed, 1, &used);
+  mfi_queue_task_done(self, o, place);
+  kill(getpid(), SIGKILL);
+}
+
+static void join_queue(mfi_self *self, void *arg) {
+  CHECK_EQ(mfi_queue_join(self, arg, soon(LONG_SECONDS)), MFI_OK);
+}
+
+static void counts_as_done_what_a_dead_consumer_had_taken(void) {
+  mfi_self *self = &main_self;
+  uint32_t place;
+  worker dies, joins;
+  mfi_handle h = mfi_queue_make(self, 0, 0, &place);
+  mfi_object *o = mfi_object_of(self, h);
+  for (uint64_t n = 1; n <= 3; n++)
+    put_number(self, o, n, 8, 0);
+  worker_fork(self, &joins, join_queue, o);
+  worker_until_asleep(self, &joins);
+  worker_fork(self, &dies, take_two_and_die, &h);
+  CHECK_EQ(worker_join(self, &dies), 128 + SIGKILL);
+  CHECK_EQ(mfi_queue_of(o)->done, 2);
+  CHECK_EQ(take_number(self, o, place), 3);
+  CHECK_EQ(mfi_queue_task_done(self, o, place), MFI_OK);
+  CHECK_EQ(worker_join(self, &joins), 0);
+  leaves_nothing(place);
+}
+
 // ---- Several workers
 
 #define MANY 20000
@@ -390,6 +451,8 @@ int main(void) {
   RUN(puts_as_many_as_fit);
   RUN(leaves_a_large_message_to_a_single_get);
   RUN(reports_a_full_region_with_no_effect);
+  RUN(counts_what_is_done);
+  RUN(counts_as_done_what_a_dead_consumer_had_taken);
   RUN(loses_nothing_between_many_producers_and_consumers);
   RUN(loses_nothing_when_it_is_narrow);
   RUN(loses_nothing_when_bytes_are_bounded);

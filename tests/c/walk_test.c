@@ -232,6 +232,15 @@ static void get(mfi_self *self, stage *t) {
   mfi_status st;
   get_number(self, t->o, 0, &st);
 }
+static void take(mfi_self *self, stage *t) {
+  mfi_taken taken;
+  mfi_queue_take(self, t->o, t->mine, 0, &taken);
+}
+static void hold_and_take(mfi_self *self, stage *t) {
+  hold(self, t);
+  take(self, t);
+}
+static void call_done(mfi_self *self, stage *t) { mfi_queue_task_done(self, t->o, t->mine); }
 static void get_packed(mfi_self *self, stage *t) {
   char got[1024];
   size_t used;
@@ -345,6 +354,16 @@ static void check_two_rings(stage *t, bool done) {
   drain(t, taken, 0);
 }
 
+// All that the dead one took is done, and no more.
+static void check_done_count(stage *t, bool done) {
+  mfi_status st;
+  MFI_UNUSED(done);
+  CHECK_EQ(mfi_queue_of(t->o)->done, t->before - mfi_queue_size(t->o));
+  while (get_number(&t->self, t->o, 0, &st) != 0)
+    CHECK_EQ(mfi_queue_task_done(&t->self, t->o, t->place), MFI_OK);
+  CHECK_EQ(mfi_queue_join(&t->self, t->o, 0), MFI_OK);
+}
+
 // A sleeper must get what was put; when nothing was, what the watcher puts now.
 static void check_sleeping_consumer(stage *t, bool done) {
   uint64_t puts = mfi_mark_count(0, mfi_queue_of(t->o)->tail);
@@ -436,6 +455,9 @@ static const scene scenes[] = {
     {"a_get_of_handles", set_messages_with_refs, hold, get, NULL, check_get},
     {"a_get_from_the_next_ring", set_two_rings, hold, get, NULL, check_two_rings},
     {"a_packed_get", set_small_messages, hold, get_packed, NULL, check_get_packed},
+    {"a_counted_get", set_small_messages, hold, take, NULL, check_done_count},
+    {"calling_a_message_done", set_small_messages, hold_and_take, call_done, NULL,
+     check_done_count},
     {"a_put_for_a_sleeper", set_sleeping_consumer, hold, put_small, NULL, check_sleeping_consumer},
     {"a_get_for_a_sleeper", set_sleeping_producer, hold, get, NULL, check_sleeping_producer},
     {"a_get_asleep_beside_another", set_sleeping_consumer, hold, get_asleep, put_when_asleep,
