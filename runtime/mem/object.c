@@ -65,9 +65,10 @@ mfi_handle mfi_object_make(mfi_self *self, mfi_object_kind kind, uint32_t *place
   return h;
 }
 
-// Ends the object that self's slot names as dying; it is the first of that list.
-static void end_object(mfi_self *self, mfi_handle h) {
+// Ends the first of the objects that self's slot names as dying.
+static void end_object(mfi_self *self) {
   mfi_region *r = self->region;
+  mfi_handle h = self->slot->dying;
   mfi_object *o = entry_at(self, h >> 32);
   self->ops[o->kind]->destroy(self, o->body);
   mfi_assert(self->slot->dying == h);
@@ -80,6 +81,16 @@ static void end_object(mfi_self *self, mfi_handle h) {
   mfi_change64(self, &r->objects_lock, &r->objects_live, r->objects_live - 1);
   mfi_lock_commit(self, &r->objects_lock);
   mfi_lock_give(self, &r->objects_lock);
+}
+
+// What an object's end ends joins the list: no recursion, however long a chain.
+static void end_dying(mfi_self *self) {
+  if (self->ending)
+    return;
+  self->ending = true;
+  while (self->slot->dying != 0)
+    end_object(self);
+  self->ending = false;
 }
 
 // ---- Looking
@@ -191,7 +202,7 @@ mfi_status mfi_handle_hold(mfi_self *self, mfi_handle h, uint64_t *word) {
 // Ends what `h` names after its last reference went.
 static void end(mfi_self *self, mfi_handle h) {
   if ((h & COUNTED) == 0) {
-    end_object(self, h);
+    end_dying(self);
     return;
   }
   mfi_ref ref = (h >> 32 & 0x7fffffff) * 64; // in hand
@@ -200,10 +211,13 @@ static void end(mfi_self *self, mfi_handle h) {
   mfi_heap_free(self, ref);
 }
 
-// Puts the object at the head of self's list of dying ones, linked through next_free.
+// Puts the object on self's list of dying ones, linked through next_free: as the first, or behind
+// the first when that is being ended.
 static void change_dying(mfi_self *self, mfi_lock *lock, mfi_handle h) {
-  mfi_change64(self, lock, &entry_at(self, h >> 32)->next_free, self->slot->dying);
-  mfi_change64(self, lock, &self->slot->dying, h);
+  mfi_handle first = self->slot->dying;
+  uint64_t *link = self->ending ? &entry_at(self, first >> 32)->next_free : &self->slot->dying;
+  mfi_change64(self, lock, &entry_at(self, h >> 32)->next_free, *link);
+  mfi_change64(self, lock, link, h);
 }
 
 // One reference less, together with its place becoming 0.
@@ -262,7 +276,7 @@ static void take_over_dying(mfi_self *self, mfi_slot *dead) {
   change_dying(self, &o->lock, h);
   mfi_lock_commit(self, &o->lock);
   mfi_lock_give(self, &o->lock);
-  end_object(self, h);
+  end_dying(self);
 }
 
 void mfi_handles_bury(mfi_self *self, uint32_t dead_slot) {

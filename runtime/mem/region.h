@@ -66,6 +66,7 @@ struct mfi_self {
   void *runtime;                    // what the floors above need in this process
   uint32_t no_spin;                 // waits that do not spin, see sync/event
   uint32_t depth;                   // inner locks that it holds
+  bool ending;                      // it ends the objects of slot->dying
   bool woken;                       // a wake came since the last mfi_event_done
 };
 

@@ -156,6 +156,21 @@ static void holds_thousands_of_handles(void) {
   CHECK(mfi_object_of(self, h) == NULL);
 }
 
+static void *drop_place(void *place) {
+  mfi_handle_drop(&main_self, *(uint32_t *)place);
+  return NULL;
+}
+
+static void drop_with_a_small_stack(uint32_t place) {
+  pthread_attr_t a;
+  pthread_t t;
+  pthread_attr_init(&a);
+  pthread_attr_setstacksize(&a, 256 << 10);
+  pthread_create(&t, &a, drop_place, &place);
+  pthread_join(t, NULL);
+  pthread_attr_destroy(&a);
+}
+
 static void ends_a_deep_chain_of_objects(void) {
   mfi_self *self = &main_self;
   uint64_t live = mfi_objects_live(self);
@@ -173,7 +188,7 @@ static void ends_a_deep_chain_of_objects(void) {
     inner = outer;
   }
   CHECK_EQ(mfi_objects_live(self), live + 3001);
-  mfi_handle_drop(self, inner);
+  drop_with_a_small_stack(inner);
   CHECK_EQ(mfi_objects_live(self), live);
 }
 

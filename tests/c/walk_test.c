@@ -16,7 +16,6 @@ typedef struct stage {
   bool has_other;
   uint64_t before; // messages in the queue before the act
   worker sleeper;
-  bool has_sleeper;
   // The actor's own, in its copy of this stage.
   uint32_t mine;
   mfi_ref block;
@@ -115,7 +114,6 @@ static void set_messages_with_refs(stage *t) {
 
 static void set_sleeper(stage *t, work_fn *fn) {
   worker_fork(&t->self, &t->sleeper, fn, t);
-  t->has_sleeper = true;
   worker_until_asleep(&t->self, &t->sleeper);
 }
 static void sleep_in_get(mfi_self *self, void *arg) {
@@ -141,14 +139,21 @@ static void set_sleeping_producer(stage *t) {
   fill(t, 16, 1);
   set_sleeper(t, sleep_in_put);
 }
-static void sleep_in_acquire(mfi_self *self, void *arg) {
+static void sleep_in_acquire(mfi_self *self, void *arg) { // once the actor has it
   stage *t = arg;
   bool abandoned;
   uint32_t place;
   mfi_handle_add(self, t->h, &place);
+  while (!mfi_lock_is_held(t->o))
+    usleep(20);
   if (mfi_lock_acquire(self, t->o, soon(LONG_SECONDS), &abandoned) != MFI_OK ||
       mfi_lock_release(self, t->o) != MFI_OK)
     _exit(2);
+}
+
+static void set_lock_and_sleeper(stage *t) {
+  set_lock(t);
+  worker_fork(&t->self, &t->sleeper, sleep_in_acquire, t);
 }
 
 // ---- What actors do
@@ -256,11 +261,6 @@ static void acquire(mfi_self *self, stage *t) {
   bool abandoned;
   mfi_lock_acquire(self, t->o, 0, &abandoned);
 }
-static void hold_and_acquire(mfi_self *self, stage *t) {
-  hold(self, t);
-  acquire(self, t);
-  worker_fork(&t->self, &t->sleeper, sleep_in_acquire, t);
-}
 static void release(mfi_self *self, stage *t) { mfi_lock_release(self, t->o); }
 static void abandon(mfi_self *self, stage *t) {
   MFI_UNUSED(t);
@@ -269,6 +269,10 @@ static void abandon(mfi_self *self, stage *t) {
 static void hold_and_own(mfi_self *self, stage *t) {
   hold(self, t);
   acquire(self, t);
+}
+static void own_before_a_sleeper(mfi_self *self, stage *t) {
+  hold_and_own(self, t);
+  worker_until_asleep(self, &t->sleeper);
 }
 static void take_permit(mfi_self *self, stage *t) { mfi_semaphore_acquire(self, t->o, t->mine, 0); }
 static void hold_and_take_permits(mfi_self *self, stage *t) {
@@ -418,7 +422,6 @@ static void check_released(stage *t, bool done) {
   CHECK_EQ(mfi_lock_release(&t->self, t->o), MFI_OK);
 }
 static void check_handed_on(stage *t, bool done) {
-  MFI_UNUSED(done);
   CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
   check_lock(t, done);
 }
@@ -470,6 +473,10 @@ static const scene scenes[] = {
     {"a_release", set_lock, hold_and_own, release, NULL, check_released},
     {"a_second_acquire", set_rlock, hold_and_own, acquire, NULL, check_abandoned},
     {"an_abandonment", set_lock, hold_and_own, abandon, NULL, check_abandoned},
+    {"a_release_for_a_sleeper", set_lock_and_sleeper, own_before_a_sleeper, release, NULL,
+     check_handed_on},
+    {"an_abandonment_for_a_sleeper", set_lock_and_sleeper, own_before_a_sleeper, abandon, NULL,
+     check_handed_on},
     {"taking_a_permit", set_semaphore, hold, take_permit, NULL, check_permits},
     {"giving_a_permit", set_semaphore, hold_and_take_permits, give_permit, NULL, check_permits},
 };
