@@ -65,11 +65,11 @@ typedef struct peek_table {
   void *metatable;
 } peek_table;
 
-// The number of items that the array part has room for. flags' bit 7: `limit` is only a hint, the
-// size is the power of two not below it.
+// The number of items that the array part has room for. Bit 7 of flags (of marked, up to 5.4.2; of
+// no use in the other one): `limit` is only a hint, the size is the power of two not below it.
 static inline uint64_t peek_array_size(const peek_table *t) {
   uint64_t n = t->limit;
-  if ((t->flags & 0x80) == 0 || (n & (n - 1)) == 0)
+  if (((t->flags | t->marked) & 0x80) == 0 || (n & (n - 1)) == 0)
     return n;
   return (uint64_t)1 << (64 - __builtin_clzll(n));
 }
