@@ -116,8 +116,7 @@ static home *open_runtime(lua_State *L) {
                         .ops = mfi_flow_ops,
                         .drops = mfi_flow_drops,
                         .up = &up,
-                        .warden = -1,
-                        .host = h};
+                        .warden = -1};
   h->self.ops = h->rt.ops;
   h->self.drops = h->rt.drops;
   h->self.runtime = &h->rt;

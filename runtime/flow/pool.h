@@ -45,6 +45,7 @@ typedef struct mfi_core {
   mfi_event calm;      // a job ended, a worker went: for close, join, resize
   uint64_t memory_limit;
   int64_t limit; // default ns that an item may run; 0: no limit
+  uint32_t libs; // of its workers' states, as the script floor counts them; 0: all
   char name[MFI_NAME_SIZE];
 } mfi_core;
 
@@ -76,6 +77,7 @@ typedef struct mfi_pool_config {
   uint32_t backend, workers, max_tasks; // MFI_BACKEND_SERIAL has no workers
   uint64_t memory_limit;
   int64_t limit;
+  uint32_t libs;
   const char *name;
   mfi_source payload; // context, initializer, initargs
 } mfi_pool_config;

@@ -17,6 +17,7 @@ static mfi_status fill(mfi_self *self, mfi_core *c, const mfi_pool_config *confi
   c->max_tasks = config->max_tasks;
   c->memory_limit = config->memory_limit;
   c->limit = config->limit;
+  c->libs = config->libs;
   c->fragile = config->fragile;
   c->next_number = 1;
   snprintf(c->name, sizeof c->name, "%s", config->name);

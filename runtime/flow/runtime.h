@@ -16,7 +16,7 @@ typedef struct mfi_runtime {
   struct warden *warden_self; // in the warden
   uint64_t out_id[2][2];      // where the warden's stdout and stderr lead
   uint32_t threads;           // thread workers of this process that have not quite ended; atomic
-  void *host;                 // the api floor's own
+  const void *host;           // what the script floor asks of a C host; NULL: nothing
 } mfi_runtime;
 
 // What the floors above do for flow.

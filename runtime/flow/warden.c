@@ -18,6 +18,7 @@ typedef struct warden {
   int children; // signalfd
   int host;     // pidfd; -1 once it has ended
   pid_t host_pid;
+  bool dismissed; // mfi_warden_end
   mfi_ns kill_at; // orphans whose time is over are killed; MFI_NEVER: none
 } warden;
 
@@ -77,6 +78,7 @@ static void take_requests(warden *w) {
   int got[2];
   while (mfi_os_receive(w->requests, &r, sizeof r, got) == MFI_OK) {
     int fds[2] = {-1, -1}, n = 0;
+    w->dismissed |= r.slot == 0;
     for (int i = 0; i < 2; i++)
       if ((r.fds >> i & 1) != 0)
         fds[i] = got[n++];
@@ -132,7 +134,8 @@ static uint32_t each_orphan(warden *w, bool kill) {
     if (!is_orphan(w, i) && w->host >= 0)
       continue;
     mfi_slot *s = mfi_slot_at(&w->self, i);
-    if (load_acquire(&s->used) == 0 || s->pid == 0 || s->pid == (uint32_t)mfi_os_pid())
+    if (load_acquire(&s->used) == 0 || s->pid == 0 || s->pid == (uint32_t)mfi_os_pid() ||
+        s->pid == (uint32_t)w->host_pid)
       continue;
     n++;
     if (kill)
@@ -156,7 +159,8 @@ static bool has_children(warden *w) {
   uint64_t top = load_acquire(&w->self.region->slots_top);
   for (uint32_t i = 1; i < top; i++) {
     mfi_slot *s = mfi_slot_at(&w->self, i);
-    if (load_acquire(&s->used) != 0 && s->worker != 0 && s->pid != 0)
+    if (load_acquire(&s->used) != 0 && s->worker != 0 && s->pid != 0 &&
+        s->pid != (uint32_t)w->host_pid)
       return true;
   }
   return false;
@@ -166,6 +170,11 @@ static void host_ended(warden *w) {
   close(w->host);
   w->host = -1;
   bury_process(w, (uint32_t)w->host_pid, -SIGKILL);
+}
+
+static void dismiss(warden *w) {
+  close(w->host);
+  w->host = -1;
 }
 
 // ---- Its life
@@ -180,6 +189,8 @@ static void warden_loop(warden *w) {
       take_exits(w);
     if ((ready & 4) != 0)
       host_ended(w);
+    if (w->dismissed && w->host >= 0)
+      dismiss(w);
     look_after_orphans(w);
   }
 }
@@ -230,6 +241,16 @@ mfi_status mfi_warden_open(mfi_runtime *rt, mfi_self *self) {
   rt->warden = -1;
   mfi_slot_release(self, slot);
   return st;
+}
+
+void mfi_warden_end(mfi_runtime *rt) {
+  int none[2] = {-1, -1};
+  mfi_request r = {.slot = 0};
+  if (rt->warden < 0)
+    return;
+  mfi_os_send(rt->warden, &r, sizeof r, none);
+  close(rt->warden);
+  rt->warden = -1;
 }
 
 mfi_status mfi_warden_start(mfi_self *self, uint32_t slot) {

@@ -13,6 +13,8 @@
 
 // Forks a warden for this runtime, unless it has one. MFI_SYSTEM.
 mfi_status mfi_warden_open(mfi_runtime *rt, mfi_self *self);
+// The host lives on without its runtime: the warden kills all that is left, and ends.
+void mfi_warden_end(mfi_runtime *rt);
 // Has the worker of this slot forked.
 mfi_status mfi_warden_start(mfi_self *self, uint32_t slot);
 

@@ -38,18 +38,54 @@ static void give_turn(void *ud, int stream, bool unfinished) {
 }
 
 mfi_output *mfi_exec_output(mfi_self *self, mfi_output_kind kind, bool no_input) {
+  const mfi_exec_host *host = mfi_runtime_of(self)->host;
   mfi_output_config c = {
       .kind = kind, .lock = take_turn, .unlock = give_turn, .ud = self, .no_input = no_input};
+  if (host != NULL && kind == MFI_OUTPUT_WORKER)
+    c.sink = host->print;
   return mfi_output_open(&c);
 }
 
 // ---- Opening a state
 
-lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_limit) {
+lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_limit,
+                         mfi_object *core) {
   mfi_state_config c = {.memory_limit = memory_limit, .output = output};
+  if (core != NULL)
+    c.libs = mfi_core_of(core)->libs;
   mfi_os_random(&c.seed, sizeof c.seed);
   c.stream = mfi_slot_id(self, self->index);
   return mfi_state_open(&c);
+}
+
+void mfi_exec_prepare(lua_State *L, mfi_self *self, mfi_object *core) {
+  const mfi_exec_host *host = mfi_runtime_of(self)->host;
+  if (host != NULL && host->prepare != NULL)
+    host->prepare(host->ud, L, core != NULL ? mfi_core_of(core)->libs : 0);
+}
+
+void mfi_exec_begin(lua_State *L, mfi_self *self) {
+  const mfi_exec_host *host = mfi_runtime_of(self)->host;
+  if (host != NULL && host->begin != NULL)
+    host->begin(host->ud, L);
+}
+
+static int end_host(lua_State *L) {
+  const mfi_exec_host *host = lua_touserdata(L, 1);
+  lua_settop(L, 0);
+  host->end(host->ud, L);
+  return 0;
+}
+
+static void end_in_order(lua_State *L, mfi_self *self) {
+  const mfi_exec_host *host = mfi_runtime_of(self)->host;
+  mfi_state_bindings.at_exit(L);
+  if (host == NULL || host->end == NULL)
+    return;
+  lua_pushcfunction(L, end_host);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)host);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+    lua_pop(L, 1);
 }
 
 // Sets package.NAME from the context table at index 1.
@@ -154,6 +190,7 @@ static int run_target(lua_State *L) {
   mfi_body *body = mfi_worker_payload(l->self, l->worker, &bytes, &size);
   mfi_parcel_open(body, bytes, size, part);
   mfi_exec_set_context(L, l->m, &part[0]);
+  mfi_exec_begin(L, l->self);
   mfi_decode(l->m->codec, L, &part[1], MFI_DECODE_WORKER);
   int n = mfi_exec_call(L, 1);
   mfi_encoded e;
@@ -226,9 +263,12 @@ int mfi_exec_initialize(lua_State *L) {
   lua_settop(L, 0);
   mfi_parcel_open(body, bytes, size, part);
   mfi_exec_set_context(L, m, &part[0]);
+  mfi_exec_begin(L, m->self);
   mfi_decode(m->codec, L, &part[1], MFI_DECODE_WORKER);
   MFI_FAULT(&m->self->region->faults, MFI_FAULT_INITIALIZER);
-  if (!lua_isnil(L, 1))
+  if (lua_isboolean(L, 1))
+    mfi_exec_source(L, 2); // a C host's text
+  else if (!lua_isnil(L, 1))
     mfi_exec_call(L, 1);
   return 0;
 }
@@ -308,7 +348,7 @@ static int live(life *l, lua_State *L) {
   bool orderly = (mfi_stop_raised(&l->stop) & ~MFI_STOP_EXIT) == 0;
   mfi_stop_clear(&l->stop);
   if (orderly)
-    mfi_state_bindings.at_exit(L);
+    end_in_order(L, self);
   mfi_exec_end_children(self, orderly);
   mfi_handles_abandon(self);
   return code;
@@ -316,7 +356,10 @@ static int live(life *l, lua_State *L) {
 
 static int setup(lua_State *L) {
   life *l = lua_touserdata(L, 1);
+  mfi_handle pool = mfi_worker_of(l->worker)->pool;
   l->m = mfi_context_open(L, l->self);
+  l->m->core = pool == 0 ? NULL : mfi_object_of(l->self, pool);
+  mfi_exec_prepare(L, l->self, l->m->core);
   return 0;
 }
 
@@ -324,7 +367,8 @@ int mfi_exec_worker(mfi_self *self, mfi_object *worker) {
   mfi_worker *w = mfi_worker_of(worker);
   life l = {.self = self, .worker = worker};
   mfi_output *output = mfi_exec_output(self, MFI_OUTPUT_WORKER, w->backend == MFI_BACKEND_THREAD);
-  lua_State *L = output == NULL ? NULL : mfi_exec_open(self, output, w->memory_limit);
+  mfi_object *core = w->pool == 0 ? NULL : mfi_object_of(self, w->pool);
+  lua_State *L = output == NULL ? NULL : mfi_exec_open(self, output, w->memory_limit, core);
   int code = 1;
   if (L != NULL) {
     lua_pushcfunction(L, setup);
@@ -334,8 +378,6 @@ int mfi_exec_worker(mfi_self *self, mfi_object *worker) {
       l.m->worker = worker;
       if (w->backend == MFI_BACKEND_PROCESS)
         l.m->alarm = &l.alarm;
-      if (w->pool != 0)
-        l.m->core = mfi_object_of(self, w->pool);
       code = live(&l, L);
       l.m->closing = true;
       mfi_exec_close_spares(l.m);

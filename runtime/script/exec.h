@@ -14,8 +14,28 @@
 enum {
   MFI_ITEM_ARGS = 0, // arguments of its batch's function
   MFI_ITEM_CALL = 1, // function (or "module:name"), kwargs or nil, arguments
-  MFI_ITEM_C = 2     // C tasks: function pointer, then bytes
+  MFI_ITEM_C = 2,    // mfi_exec_c, then the bytes of its input
+  MFI_ITEM_SOURCE = 3 // Lua text, its name, arguments
 };
+
+// What a host gives to the states of its workers: mfi_runtime.host. NULL, and NULL members: nothing.
+typedef struct mfi_exec_host {
+  void *ud;
+  // In each state that runs tasks, behind its libraries (libs: MFI_LIB_*, 0: all). [-0, +0, v]
+  void (*prepare)(void *ud, lua_State *L, uint32_t libs);
+  // In each of them before its target or initializer, and in each worker at its orderly end. An
+  // error in `begin` is the initializer's. [-0, +0, v]
+  void (*begin)(void *ud, lua_State *L);
+  void (*end)(void *ud, lua_State *L);
+  // Takes what workers print, instead of stdout and stderr. ud: the worker's mfi_self.
+  void (*print)(void *ud, int stream, const char *data, size_t size);
+} mfi_exec_host;
+
+// Head of an MFI_ITEM_C.
+typedef struct mfi_exec_c {
+  int (*fn)(lua_State *L, const void *in, size_t size);
+  uint64_t size; // of the input
+} mfi_exec_c;
 
 // mfi_runtime_up.run and .poke.
 int mfi_exec_worker(mfi_self *self, mfi_object *worker);

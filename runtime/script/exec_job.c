@@ -85,16 +85,30 @@ static void store_result(lua_State *L, item_run *r) {
     mfi_error_raise(L, "no_memory", "no shared memory for the result");
 }
 
+// [-n, +m, v]
+static void call_item(lua_State *L, const item_run *r, int nargs) {
+  switch (r->view.kind) {
+  case MFI_ITEM_CALL:
+    mfi_exec_call(L, 1);
+    return;
+  case MFI_ITEM_SOURCE:
+    mfi_exec_source(L, 1);
+    return;
+  case MFI_ITEM_C:
+    mfi_exec_c_item(L, r->view.bytes, r->view.size);
+    return;
+  default:
+    lua_call(L, nargs, LUA_MULTRET);
+  }
+}
+
 static int run_item(lua_State *L) {
   item_run *r = lua_touserdata(L, 1);
   lua_settop(L, 0);
   r->stage = DECODING;
-  int nargs = push_call(L, r);
+  int nargs = r->view.kind == MFI_ITEM_C ? 0 : push_call(L, r);
   r->stage = CALLING;
-  if (r->view.kind == MFI_ITEM_CALL)
-    mfi_exec_call(L, 1);
-  else
-    lua_call(L, nargs, LUA_MULTRET);
+  call_item(L, r, nargs);
   r->stage = ENCODING;
   store_result(L, r);
   return 0;

@@ -7,7 +7,16 @@
 #include "script/func.h"
 
 mfi_output *mfi_exec_output(mfi_self *self, mfi_output_kind kind, bool no_input);
-lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_limit);
+// core: the pool whose tasks it runs; NULL: a target of its own.
+lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_limit,
+                         mfi_object *core);
+// What the host does in a state; see mfi_exec_host. [-0, +0, v]
+void mfi_exec_prepare(lua_State *L, mfi_self *self, mfi_object *core);
+void mfi_exec_begin(lua_State *L, mfi_self *self);
+// Runs the Lua text at index `text`, its name and arguments behind it; how many results. [-n, +m, v]
+int mfi_exec_source(lua_State *L, int text);
+// Runs a task in C; how many results. [-0, +m, v]
+int mfi_exec_c_item(lua_State *L, const void *bytes, uint64_t size);
 void mfi_exec_set_context(lua_State *L, mfi_context *m, const mfi_message *message);
 // Context and initializer of a pool, in m's state. False: it failed, the pool is broken; or
 // stopped.

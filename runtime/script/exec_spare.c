@@ -31,6 +31,8 @@ static int set_up(lua_State *L) {
   spare *s = lua_touserdata(L, 1);
   mfi_context *owner = lua_touserdata(L, 2);
   s->m = mfi_context_open(L, owner->self);
+  s->m->core = mfi_object_of(owner->self, s->core);
+  mfi_exec_prepare(L, owner->self, s->m->core);
   return 0;
 }
 
@@ -45,7 +47,7 @@ static spare *open_spare(mfi_context *owner, mfi_object *core) {
   if (s == NULL)
     return NULL;
   s->core = mfi_object_handle(owner->self, core);
-  s->L = mfi_exec_open(owner->self, owner->output, mfi_core_of(core)->memory_limit);
+  s->L = mfi_exec_open(owner->self, owner->output, mfi_core_of(core)->memory_limit, core);
   if (s->L != NULL) {
     lua_pushcfunction(s->L, set_up);
     lua_pushlightuserdata(s->L, s);
