@@ -9,6 +9,7 @@ static int empty_is_known(lua_State *L) {
   lua_newtable(L);
   const peek_table *t = peek_of(L, -1);
   int known = t->type == LUA_TTABLE && t->limit == 0 && t->array == NULL && t->metatable == NULL;
+  known = known && (t->flags & 0x80) == 0; // 5.4.0 has that bit elsewhere
   known = known && t->log_nodes == 0 && peek_array_size(t) == 0;
   lua_pop(L, 1);
   return known;

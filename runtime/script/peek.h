@@ -1,7 +1,7 @@
 // A look into Lua's tables in place, without a call for each element.
 //
 // Floor 5 (script). Locks nothing, sleeps nowhere. These are lobject.h's Table, Node and TString as
-// they are in Lua 5.4.0 to 5.4.8 (order of fields, tags of TValue, BITRAS of ltable.c), restated
+// they are in Lua 5.4.1 to 5.4.8 (order of fields, tags of TValue, BITRAS of ltable.c), restated
 // here because that header is private. peek_verify proves it on the running Lua; where it says no,
 // everything goes through the API instead and is only slower.
 #ifndef MFI_SCRIPT_PEEK_H
@@ -65,11 +65,11 @@ typedef struct peek_table {
   void *metatable;
 } peek_table;
 
-// The number of items that the array part has room for. Bit 7 of flags (of marked, up to 5.4.2; of
-// no use in the other one): `limit` is only a hint, the size is the power of two not below it.
+// The number of items that the array part has room for. flags' bit 7: `limit` is only a hint, the
+// size is the power of two not below it.
 static inline uint64_t peek_array_size(const peek_table *t) {
   uint64_t n = t->limit;
-  if (((t->flags | t->marked) & 0x80) == 0 || (n & (n - 1)) == 0)
+  if ((t->flags & 0x80) == 0 || (n & (n - 1)) == 0)
     return n;
   return (uint64_t)1 << (64 - __builtin_clzll(n));
 }
