@@ -123,7 +123,8 @@ static void wait_long(mfi_self *self, void *arg) {
   while (wait_and_take(self, c, soon(LONG_SECONDS)) == MFI_OK)
     if (fetch_add_seqcst(&c->rounds[0], 1u) >= 20000)
       return;
-  CHECK(!"slept beside a token");
+  printf("slept beside a token\n");
+  check_failed_here++;
 }
 
 static void passes_the_baton_when_it_leaves(void) {
@@ -179,7 +180,8 @@ static void play(mfi_self *self, void *arg) {
       mfi_event_leave(self);
       if (mfi_os_now() < end_at)
         continue;
-      CHECK(!"slept through its turn");
+      printf("slept through its turn\n");
+      check_failed_here++;
       return;
     }
     mfi_event_done(self);

@@ -577,9 +577,11 @@ static bool play(const scene *s, int64_t step, int64_t bury_step, bool *buried) 
 // Of the burier's steps some are walked for each death, others for the next; MFI_WALK=all: each
 // one.
 static int64_t burier_step(int64_t m, int64_t step) {
-  if (getenv("MFI_WALK") != NULL)
-    return m + 1;
-  return step < 64 ? m + 1 + (m + step % 5) / 2 : 2 * m + 5 + step % 17;
+  return getenv("MFI_WALK") != NULL ? m + 1 : m + 1 + (m + step % 5) / 2;
+}
+
+static bool walks_burier(int64_t step) {
+  return getenv("MFI_WALK") != NULL || step < 32 || step % 8 == 0;
 }
 
 static void walk(const scene *s) {
@@ -588,7 +590,7 @@ static void walk(const scene *s) {
   bool done = false, buried;
   for (; !done && step < 2000 && check_failed_here == 0; step++) {
     done = play(s, step, 0, &buried);
-    buried = false;
+    buried = !walks_burier(step);
     for (int64_t m = 1 + step % 3; !buried && check_failed_here == 0; m = burier_step(m, step)) {
       play(s, step, m, &buried);
       deaths++;
