@@ -196,8 +196,8 @@ local function plan_kills()
   learn_pids()
   if not killer or #known_pids < 2 then return end
   for _ = 1, math.random(0, 3) do
+    if #known_pids == 0 then break end
     local pid = table.remove(known_pids, math.random(#known_pids))
-    if not pid then break end
     killer:write(("%.4f %d\n"):format(math.random() / 50, pid))
     count("kills of pool workers asked for")
   end
