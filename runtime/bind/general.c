@@ -177,7 +177,7 @@ static int core_audit(lua_State *L) {
     workers += load_acquire(&s->worker) != 0;
   }
   lua_createtable(L, 0, 4);
-  lua_pushinteger(L, (lua_Integer)mfi_heap_live(self));
+  lua_pushinteger(L, (lua_Integer)(mfi_heap_live(self) - self->region->published_count));
   lua_setfield(L, -2, "blocks");
   lua_pushinteger(L, (lua_Integer)mfi_objects_live(self));
   lua_setfield(L, -2, "objects");

@@ -33,9 +33,8 @@ static mfi_status acquire(lua_State *L, mfi_box *b, mfi_ns until, bool *abandone
   while ((st = try_once(b, until, abandoned)) == MFI_INTERRUPTED)
     mfi_context_look_up(L);
   if (st == MFI_DEADLOCK)
-    mfi_error_raise(L, "deadlock",
-                    "%s(#%I) is already held by %s itself; an RLock may be acquired again",
-                    mfi_bind_kind_name(b->kind), (LUAI_UACINT)b->o->number, b->m->self->slot->name);
+    luaL_error(L, "cannot acquire %s(#%I): %s holds it already; an RLock may be acquired again",
+               mfi_bind_kind_name(b->kind), (LUAI_UACINT)b->o->number, b->m->self->slot->name);
   return st;
 }
 

@@ -6,6 +6,7 @@
 #include "bind/calls.h"
 #include "bind/core.h"
 #include "flow/registry.h"
+#include "script/exec.h"
 #include "sync/locks.h"
 
 #include <ctype.h>
@@ -313,6 +314,8 @@ void mfi_bind_release(lua_State *L, mfi_box *b) {
     return;
   if (self->slot->held != 0)
     abandon(self, b);
+  if (b->kind == MFI_KIND_POOL && b->m->spares != NULL)
+    mfi_exec_close_spares_of(b->m, ((mfi_pool *)(void *)b->o->body)->core);
   b->handle = 0;
   if (b->has_pool)
     mfi_handle_drop(self, b->pool_place);

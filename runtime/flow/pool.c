@@ -233,7 +233,7 @@ bool mfi_pool_take_this(mfi_self *self, mfi_object *core, mfi_ref job) {
 // What an end does to the job's batch, at most 6 pairs. Is its waiter to be woken?
 static bool change_batch(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
   mfi_job *j = mfi_job_at(self, job);
-  mfi_batch *b = mfi_batch_of(mfi_object_of(self, j->batch));
+  mfi_batch *b = mfi_batch_of(mfi_object_entry(self, j->batch)); // it may be on its way out
   bool failed = j->failed != 0 || (status != MFI_OK && status != MFI_CANCELLED);
   mfi_change64(self, &core->lock, &b->left, b->left - 1);
   mfi_change32(self, &core->lock, &b->ends, b->ends + 1);
@@ -270,7 +270,7 @@ mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slo
                           mfi_status status) {
   mfi_job *j = mfi_job_at(self, job);
   mfi_ending e = {.job = job, .told = j->watcher != 0, .wake = true, .key = job};
-  uint32_t refs = j->counted.refs - (e.told ? 0 : 1);
+  uint32_t refs = j->counted.refs - 1; // the pool's; a watch's goes to `ending`
   e.in_hand = refs == 0;
   if (j->state == MFI_JOB_QUEUED)
     mfi_core_unlink(self, core, job);

@@ -46,6 +46,7 @@ mfi_status mfi_registry_put(mfi_self *self, const char *name, const mfi_source *
   entry_at(self, block)->next = r->published;
   mfi_hand_out(self, &r->objects_lock, block);
   mfi_change64(self, &r->objects_lock, &r->published, block);
+  mfi_change64(self, &r->objects_lock, &r->published_count, r->published_count + 1);
   mfi_lock_commit(self, &r->objects_lock);
   mfi_lock_give(self, &r->objects_lock);
   return MFI_OK;

@@ -95,6 +95,8 @@ static void end_dying(mfi_self *self) {
 
 // ---- Looking
 
+mfi_object *mfi_object_entry(mfi_self *self, mfi_handle h) { return entry_at(self, h >> 32); }
+
 mfi_handle mfi_object_handle(mfi_self *self, const mfi_object *o) {
   uint64_t offset = mfi_ref_of(self, o) - self->region->objects.at;
   return handle_of(offset / sizeof *o, o->generation);

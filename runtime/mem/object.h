@@ -79,6 +79,8 @@ mfi_handle mfi_object_make(mfi_self *self, mfi_object_kind kind, uint32_t *place
 
 // The handle of a live object.
 mfi_handle mfi_object_handle(mfi_self *self, const mfi_object *o);
+// The entry of a handle that is known to be there, also while it is dying.
+mfi_object *mfi_object_entry(mfi_self *self, mfi_handle h);
 // NULL when the handle is not (or no longer) valid.
 mfi_object *mfi_object_of(mfi_self *self, mfi_handle h);
 mfi_object_kind mfi_handle_kind(mfi_self *self, mfi_handle h); // MFI_KIND_FREE: not valid

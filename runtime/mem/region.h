@@ -43,7 +43,8 @@ typedef struct mfi_region {
   uint64_t free_slot; // index + 1; under slots_lock
   uint64_t slots_top; // slots ever used; under slots_lock, read atomically
   mfi_lock objects_lock;
-  uint64_t published; // flow/registry.h; under objects_lock, read atomically
+  uint64_t published;       // flow/registry.h; under objects_lock, read atomically
+  uint64_t published_count; // blocks of it, which stay
   mfi_part objects;
   uint64_t free_object; // under objects_lock
   uint64_t objects_top; // under objects_lock

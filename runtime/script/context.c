@@ -123,18 +123,12 @@ mfi_source mfi_context_source(const mfi_encoded *m) {
       .size = m->size, .refs = m->refs, .nrefs = m->nrefs, .copy = copy_encoded, .ctx = m};
 }
 
-typedef struct parcel_head {
-  uint64_t size; // of the first part
-  uint32_t nrefs;
-  uint32_t pad;
-} parcel_head;
-
 static uint64_t pad8(uint64_t n) { return (n + 7) & ~(uint64_t)7; }
 
 static void copy_parcel(const void *ctx, void *to) {
   const mfi_parcel *p = ctx;
   char *at = to;
-  parcel_head head = {.size = p->part[0].size, .nrefs = p->part[0].nrefs};
+  mfi_parcel_head head = {.size = p->part[0].size, .nrefs = p->part[0].nrefs};
   memcpy(at, &head, sizeof head);
   mfi_encoded_copy(&p->part[0], at + sizeof head);
   mfi_encoded_copy(&p->part[1], at + sizeof head + pad8(head.size));
@@ -147,13 +141,13 @@ mfi_source mfi_parcel_pack(lua_State *L, mfi_parcel *p) {
     memcpy(p->refs, p->part[0].refs, n0 * sizeof *p->refs);
   if (n1 != 0)
     memcpy(p->refs + n0, p->part[1].refs, n1 * sizeof *p->refs);
-  uint64_t size = sizeof(parcel_head) + pad8(p->part[0].size) + p->part[1].size;
+  uint64_t size = sizeof(mfi_parcel_head) + pad8(p->part[0].size) + p->part[1].size;
   return (mfi_source){
       .size = size, .refs = p->refs, .nrefs = n0 + n1, .copy = copy_parcel, .ctx = p};
 }
 
 void mfi_parcel_open(const mfi_body *body, const void *bytes, uint64_t size, mfi_message part[2]) {
-  const parcel_head *head = bytes;
+  const mfi_parcel_head *head = bytes;
   const char *at = (const char *)bytes + sizeof *head;
   part[0] = (mfi_message){
       .bytes = (const uint8_t *)at, .size = head->size, .refs = body->refs, .nrefs = head->nrefs};

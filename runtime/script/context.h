@@ -68,6 +68,12 @@ typedef struct mfi_parcel {
   mfi_encoded part[2];
   mfi_handle *refs;
 } mfi_parcel;
+// Before the first part's bytes, which are padded to 8.
+typedef struct mfi_parcel_head {
+  uint64_t size; // of the first part
+  uint32_t nrefs;
+  uint32_t pad;
+} mfi_parcel_head;
 mfi_source mfi_parcel_pack(lua_State *L, mfi_parcel *p);
 // The two parts of a payload.
 void mfi_parcel_open(const mfi_body *body, const void *bytes, uint64_t size, mfi_message part[2]);

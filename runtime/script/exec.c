@@ -172,8 +172,8 @@ void mfi_exec_encode_failure(lua_State *L, int error, mfi_encoded *out) {
   lua_pushlightuserdata(L, out);
   if (lua_pcall(L, 3, 0, 0) == LUA_OK)
     return;
-  lua_pop(L, 1);
-  luaL_tolstring(L, top + 1, NULL); // a __tostring that raises passes its error on
+  const char *why = luaL_tolstring(L, -1, NULL);
+  lua_pushfstring(L, "%s (%s)", luaL_tolstring(L, top + 1, NULL), why);
   lua_replace(L, top + 1);
   lua_settop(L, top + 2);
   mfi_encode(m->codec, L, top + 1, 2, "error;traceback", 0, out);
@@ -345,7 +345,7 @@ static int live(life *l, lua_State *L) {
   mfi_stop_bind(&l->stop, L, &self->slot->stop, 0);
   l->m->stop = &l->stop;
   int code = l->m->core != NULL ? live_for_pool(l, L) : live_for_target(l, L);
-  bool orderly = (mfi_stop_raised(&l->stop) & ~MFI_STOP_EXIT) == 0;
+  bool orderly = mfi_stop_raised(&l->stop) == 0;
   mfi_stop_clear(&l->stop);
   if (orderly)
     end_in_order(L, self);

@@ -50,6 +50,8 @@ bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job);
 bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job);
 // Ends the spare states of a context; before its own state is closed.
 void mfi_exec_close_spares(mfi_context *m);
+// Ends those of one pool that are not in use: it is let go.
+void mfi_exec_close_spares_of(mfi_context *m, mfi_handle core);
 
 // At a worker's or script's end: waits for children that are not daemons, terminates those that
 // are.

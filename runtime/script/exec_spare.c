@@ -83,6 +83,15 @@ void mfi_exec_close_spares(mfi_context *m) {
     drop_spare(m, m->spares);
 }
 
+void mfi_exec_close_spares_of(mfi_context *m, mfi_handle core) {
+  spare *s = m->spares;
+  while (s != NULL) {
+    spare *next = s->next;
+    if (!s->busy && s->core == core) drop_spare(m, s);
+    s = next;
+  }
+}
+
 // ---- Running
 
 static void bind_spare(spare *s, mfi_context *owner, bool serial) {

@@ -352,20 +352,21 @@ static int is_key(const mf_value *v) {
 
 // All items and pairs of a table are on the stack: it takes them.
 static void fill_table(reader *r, const rframe *f) {
+  const size_t count = r->top - f->base, items = (size_t)f->n;
+  if (count == 0)
+    return; // it is empty from the start
   const mf_value *from = r->stack + f->base;
-  size_t count = r->top - f->base, pairs = count - (size_t)f->n;
-  for (size_t i = (size_t)f->n; i < count; i += 2)
+  for (size_t i = items; i < count; i += 2)
     if (!is_key(&from[i]))
       fail(r, MFI_DECODE);
-  mf_value *to = count == 0 ? NULL : take_memory(r, count * sizeof *to);
+  mf_value *to = take_memory(r, count * sizeof *to);
   if (r->failed != MFI_OK)
     return;
-  if (count != 0)
-    memcpy(to, from, count * sizeof *to);
-  f->table->nitems = (size_t)f->n;
+  memcpy(to, from, count * sizeof *to);
+  f->table->nitems = items;
   f->table->items = to;
-  f->table->npairs = pairs / 2;
-  f->table->pairs = to == NULL ? NULL : to + f->n;
+  f->table->npairs = (count - items) / 2;
+  f->table->pairs = to + items;
   r->top = f->base;
 }
 
