@@ -200,7 +200,7 @@ describe("queue", function()
     local queue = mf.Queue()
     local child = mf.spawn(function()
       package.preload["spec.only_there"] = function() return { f = function() end } end
-      queue:put(require "spec.only_there")
+      queue:put((require "spec.only_there"))
       queue:put("readable")
     end)
     child:join(long)
