@@ -1,10 +1,11 @@
-// No bytes whatever crash mfi_decode or mf.decode, none make them allocate much more than the bytes
-// themselves, and what they decode to can be encoded and decoded again.
+// No bytes whatever crash mfi_decode, mf.decode or mfi_values_read, none make them allocate much
+// more than the bytes themselves, and what they decode to can be encoded and decoded again.
 //
 // The first byte chooses: even, a bare message without functions; odd, a string of mf.encode, with
 // them (its checksum stands between the bytes and lua_load).
 #include "script/codec.h"
 #include "script/error.h"
+#include "script/value.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -83,6 +84,18 @@ static int encode_and_decode(lua_State *L) { // values
   return 0;
 }
 
+// The same bytes as plain values, which take functions as well.
+static void read_values(const input *in) {
+  static const mfi_value_hooks hooks = {.process = 7};
+  mfi_message m = {.bytes = in->bytes + 1, .size = in->size - 1};
+  mfi_values *v;
+  mfi_status status = mfi_values_read(&m, &hooks, &v);
+  if (status == MFI_OK)
+    mfi_values_free(v);
+  else if (status != MFI_DECODE)
+    abort();
+}
+
 static lua_State *open_state(budget *b) {
   static const mfi_codec_hooks hooks = {.handle_of = object_of, .push_object = push_object};
   lua_State *L = lua_newstate(allocate, b);
@@ -100,6 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   if (L == NULL)
     L = open_state(&b);
   input in = {.bytes = bytes, .size = size};
+  read_values(&in);
   b.limit = b.used + BASE + PER_BYTE * size;
   lua_pushcfunction(L, decode);
   lua_pushlightuserdata(L, &in);
