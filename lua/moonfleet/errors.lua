@@ -64,11 +64,11 @@ end
 --- traceback behind them, all else stays what it is.
 ---@param value any
 ---@param traceback? string
----@param worker? string   its name, where the traceback does not say it
+---@param worker? string   "Process-1 (pid 4711)", where the traceback does not say it
 function errors.raised(value, traceback, worker)
   if type(value) ~= "string" or not traceback then return value end
   if worker and not traceback:find(worker, 1, true) then
-    traceback = ("%s: %s"):format(worker, traceback)
+    traceback = ("%s %s"):format(worker, traceback)
   end
   return value .. "\n" .. traceback
 end

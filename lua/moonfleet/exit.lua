@@ -19,9 +19,14 @@ local function split(children)
   return lasting, daemons
 end
 
+local done = false
+
 --- Flushes standard output, joins the workers that are no daemons, has the pools say what they
---- leave unfinished, terminates daemons. May raise what a wait raises (interrupted).
+--- leave unfinished, terminates daemons. May raise what a wait raises (interrupted). Only the first
+--- call does anything.
 function exit.at_exit()
+  if done then return end
+  done = true
   core.flush()
   local lasting, daemons = split(core.children())
   while #lasting > 0 do
@@ -31,6 +36,21 @@ function exit.at_exit()
   local pool = package.loaded["moonfleet.pool"]
   if pool and pool.at_exit then pool.at_exit() end
   stop(daemons, 15)
+end
+
+-- Stock Lua closes a state without a word to us but by finalizers, the latest object first. So each
+-- new pool is followed by a guard, which then comes before it and still finds it whole.
+local guard
+
+local meta = {
+  __gc = function(self)
+    if self == guard then exit.at_exit() end
+  end,
+}
+
+--- To be called when a pool has been made.
+function exit.arm()
+  guard = setmetatable({}, meta)
 end
 
 return exit

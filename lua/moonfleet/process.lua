@@ -199,7 +199,8 @@ end
 local failures = {}
 
 function failures.failed(p, value, traceback)
-  return value, traceback, errors.raised(value, traceback, core.worker_get(p, "name"))
+  local who = ("%s (pid %d)"):format(core.worker_get(p, "name"), core.worker_get(p, "pid"))
+  return value, traceback, errors.raised(value, traceback, who)
 end
 
 function failures.worker_died(p)
