@@ -13,11 +13,12 @@
 --               comes twice; what one producer sent arrives in order
 --   locks       one holder at a time; after a killed holder the next one is told "abandoned"
 --   semaphores  never more holders than permits; a bounded one has all permits in the end
---   all         nothing hangs; nobody is left over
+--   all         nothing hangs; no worker, object or block of shared memory is left over
 --
 -- Prints a summary; exit code 1 when a promise was broken.
 
 local mf = require "moonfleet"
+local core = require "moonfleet.core"
 
 local SECONDS <const> = tonumber(arg[1]) or 60
 local BACKEND <const> = arg[2] or "process"
@@ -56,7 +57,7 @@ local killer = BACKEND == "process" and io.popen(([[
 
 -- Pool rounds ---------------------------------------------------------------------------------
 
-local ran, pids = mf.Queue(), mf.Queue()
+local ran, pids -- queues: which item runs, and who runs it
 local known_pids, round = {}, 0
 
 -- Runs in a worker, once for each item.
@@ -217,16 +218,7 @@ end
 
 -- Actors --------------------------------------------------------------------------------------
 
-local stage = { -- what the actors share
-  goods = mf.Queue(100),
-  delivered = mf.Queue(),
-  puts = mf.Queue(),
-  log = mf.Queue(),
-  lock = mf.Lock(),
-  rlock = mf.RLock(),
-  bounded = mf.BoundedSemaphore(PERMITS),
-  semaphore = mf.Semaphore(PERMITS),
-}
+local stage -- what the actors share
 
 local roles = {}
 
@@ -439,6 +431,27 @@ local function finish(pool)
   check_pool_deaths()
 end
 
+local function holdings()
+  collectgarbage()
+  collectgarbage()
+  return core.audit()
+end
+
+-- A worker that was killed, or ends, may need a moment until it is buried.
+local function check_leaks(before)
+  local deadline = mf.time() + 5
+  while true do
+    local found = {}
+    for what, n in pairs(holdings()) do
+      local was = before[what] + (what == "blocks" and before.slots or 0) -- a table of handles each
+      if n > was then found[#found + 1] = ("%d %s, were %d"):format(n, what, was) end
+    end
+    if #found == 0 then return end
+    if mf.time() >= deadline then return violation("left over: %s", table.concat(found, "; ")) end
+    mf.sleep(0.02)
+  end
+end
+
 local function summary()
   local names = {}
   for name in pairs(counts) do names[#names + 1] = name end
@@ -448,8 +461,25 @@ local function summary()
     violations == 0 and "fine" or "BROKEN", violations, SECONDS, BACKEND, SEED))
 end
 
-local function storm()
-  local pool = make.Pool(WORKERS)
+local function set_stage()
+  ran, pids = mf.Queue(), mf.Queue()
+  stage = {
+    goods = mf.Queue(100),
+    delivered = mf.Queue(),
+    puts = mf.Queue(),
+    log = mf.Queue(),
+    lock = mf.Lock(),
+    rlock = mf.RLock(),
+    bounded = mf.BoundedSemaphore(PERMITS),
+    semaphore = mf.Semaphore(PERMITS),
+  }
+end
+
+local function clear_stage() ran, pids, stage, actors = nil, nil, nil, nil end
+
+local function play()
+  set_stage()
+  local pool <close> = make.Pool(WORKERS)
   for _, role in ipairs { "producer", "consumer", "locker", "relocker", "bounded", "counted" } do
     for _ = 1, 3 do start_actor(role) end
   end
@@ -460,6 +490,25 @@ local function storm()
     drain_all()
   until mf.time() >= deadline
   finish(pool)
+end
+
+-- What comes with the first pool, worker and death stays.
+local function warm_up()
+  local pool <close> = make.Pool(1)
+  pool:map(print, {})
+  local worker = make.spawn(function() mf.Queue():get() end)
+  worker:kill()
+  worker:join(PATIENCE)
+  if BACKEND ~= "process" then return end
+  pool:map(function() os.execute("kill -9 " .. mf.getpid()) end, { 1 }, { on_error = "collect" })
+end
+
+local function storm()
+  warm_up()
+  local before = holdings()
+  play()
+  clear_stage()
+  check_leaks(before)
   summary()
 end
 
