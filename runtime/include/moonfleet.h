@@ -34,15 +34,16 @@
  *   Structs   Configs start with their size, and zero means "the default" in every other field:
  *             mf_pool_config c = {.size = sizeof c};   C++: mf_pool_config c{}; c.size = sizeof c;
  *             They, and the strings in them, are the caller's and only read during the call.
- *   Handles   A runtime ends with mf_close and takes its pools along. Futures and queues are
- *             the caller's until released, each once, before or after mf_close. After it futures
- *             keep their outcome (MF_TERMINATED for tasks not done), queues answer MF_CLOSED.
- *   Process   Signal handlers (but SIGRTMIN + 4, while thread workers exist),
- *             SIGCHLD, the locale, stdio and the working directory are left alone.
- *             Workers are no children of the host: it may reap with wait() or ignore SIGCHLD. Open the
- *             runtime after daemonizing, and before the host's own threads where that is possible.
- *             After a fork() of the host's own, its child calls nothing here. Process workers end
- *             when the host ends, however it ends.
+ *   Handles   A runtime ends with mf_close and takes its pools along. Futures and queues are the
+ *             caller's until released, each once, before or after mf_close. After it futures keep
+ *             their outcome (MF_TERMINATED for tasks not done), queues answer MF_CLOSED.
+ *   Process   Signal handlers (but SIGRTMIN + 4, while thread workers exist), SIGCHLD, the locale,
+ *             stdio and the working directory are left alone. Workers are no children of the host:
+ *             it may reap with wait() or ignore SIGCHLD. Open the runtime after daemonizing, and
+ *             before the host's own threads where that is possible. After a fork() of the host's
+ *             own, its child calls nothing here. Process workers end when the host ends, however it
+ *             ends.
+ *   Lua       A Lua state of the host's serves one runtime, the first that it is given to.
  */
 #ifndef MOONFLEET_H
 #define MOONFLEET_H
@@ -222,16 +223,20 @@ static inline mf_value mf_of_pointer(void *pointer) {
  * mf_field(mf_field(mf_future_value(f, 0), "position"), "x"). */
 static inline const mf_value *mf_field(const mf_value *v, const char *key) {
   size_t i, size = strlen(key);
-  if (v == NULL || v->kind != MF_TABLE) return NULL;
+  if (v == NULL || v->kind != MF_TABLE)
+    return NULL;
   for (i = 0; i < v->as.table->npairs; i++) {
     const mf_value *k = &v->as.table->pairs[2 * i];
-    if (k->kind != MF_STRING || k->as.string.size != size) continue;
-    if (memcmp(k->as.string.data, key, size) == 0) return k + 1;
+    if (k->kind != MF_STRING || k->as.string.size != size)
+      continue;
+    if (memcmp(k->as.string.data, key, size) == 0)
+      return k + 1;
   }
   return NULL;
 }
 
-/* Pushes a copy of *v on L's stack; queues become their Lua objects, usable in L as in any script. MF_OTHER cannot be pushed.
+/* Pushes a copy of *v on L's stack; queues become their Lua objects, usable in L as in any
+ * script. MF_OTHER cannot be pushed.
  * [L]  On failure nothing is pushed. MF_OK, MF_INVALID, MF_NOT_SENDABLE, MF_CLOSED, MF_NOMEM. */
 MF_API mf_status mf_value_push(mf_runtime *rt, lua_State *L, const mf_value *v);
 
@@ -251,11 +256,10 @@ MF_API void mf_value_free(mf_value *v);
 typedef enum mf_backend {
   MF_DEFAULT = 0, /* of a pool: as its runtime says; of a runtime: MF_THREAD */
   MF_PROCESS = 1, /* each worker a forked process: survives anything that a script does. Forks this
-                     program: open the runtime before other threads exist, or see to it that preloads
-                     and hooks take no lock that such a thread may hold */
-  MF_THREAD = 2,  /* each worker a thread of this process: cheapest to start; a crash in C code takes
-                     the host along */
-  MF_SERIAL = 3   /* for debugging: a task runs inside its submit, in the calling thread */
+                     program: open the runtime before other threads exist, or see to it that
+                     preloads and hooks take no lock that such a thread may hold */
+  MF_THREAD = 2 /* each worker a thread of this process: cheapest to start; a crash in C code takes
+                   the host along */
 } mf_backend;
 
 /* Standard libraries of a worker. Without PACKAGE, require finds the host's modules (mf_preload)
@@ -288,13 +292,6 @@ typedef struct mf_limits {
   unsigned libs;       /* MF_LIB_*. 0: MF_LIB_ALL */
 } mf_limits;
 
-/* A task failed (cancelled and terminated ones did not) and its future was released, or the runtime
- * closed, before anybody asked: message and traceback. */
-typedef void mf_error_fn(void *ud, mf_status status, const char *text);
-
-/* What a worker printed: whole lines (longer than 64 KiB: in pieces), stream 1 or 2. */
-typedef void mf_output_fn(void *ud, const char *worker, int stream, const char *data, size_t size);
-
 typedef struct mf_config {
   size_t size;             /* sizeof(mf_config) */
   mf_backend backend;      /* of pools that do not say. Default: MF_THREAD */
@@ -304,10 +301,7 @@ typedef struct mf_config {
   const char *path;        /* package.path of workers. NULL: as in a fresh Lua */
   const char *cpath;       /* package.cpath of workers. NULL: as in a fresh Lua */
   int inherit_output;      /* 1: what workers print goes to this process's stdout and stderr.
-                              0: to on_output, or nowhere */
-  mf_output_fn *on_output; /* the two sinks are callbacks: see above. NULL: nowhere */
-  mf_error_fn *on_error;
-  void *ud;                /* given to the two sinks */
+                              0: nowhere */
 } mf_config;
 
 /* Opens a runtime; starts no worker. A program may have several; they share nothing.
@@ -337,38 +331,19 @@ MF_API int luaopen_moonfleet(lua_State *L);
 
 /* Gives workers a module of the host's: require(name) calls open in them, whatever libraries they
  * have. The latest open of a name counts.
- * [any]  For workers started later. MF_OK, MF_INVALID, MF_NOMEM. */
+ * [any]  For workers started later (of processes: once all that run have ended). MF_OK, MF_INVALID,
+ * MF_NOMEM. */
 MF_API mf_status mf_preload(mf_runtime *rt, const char *name, lua_CFunction open);
-
-/* Lets a C closure of the host's travel by name. build pushes it, upvalues included, and is called
- * once in each state that sends or gets one; a sender's function is known by its lua_CFunction.
- * [any]  For workers started later. MF_OK, MF_INVALID (also: name taken), MF_NOMEM. */
-MF_API mf_status mf_register_cfunction(mf_runtime *rt, const char *name, lua_CFunction build);
 
 /* fn(L, ud) runs in each worker, after its libraries were opened, before init_source and tasks. If
  * it raises or returns other than 0 (message on L's top) no worker starts: MF_INITIALIZER.
- * [any]  For workers started later, in the order given. MF_OK, MF_INVALID, MF_NOMEM. */
+ * [any]  For workers started later (as above), in the order given. MF_OK, MF_INVALID, MF_NOMEM. */
 MF_API mf_status mf_on_worker_start(mf_runtime *rt, int (*fn)(lua_State *L, void *ud), void *ud);
 
 /* fn(L, ud) runs in each worker that ends in order, not after a kill or crash, before its state is
  * closed; its result is ignored.
- * [any]  For workers started later, in reverse order. MF_OK, MF_INVALID, MF_NOMEM. */
+ * [any]  For workers started later (as above), in reverse order. MF_OK, MF_INVALID, MF_NOMEM. */
 MF_API mf_status mf_on_worker_stop(mf_runtime *rt, int (*fn)(lua_State *L, void *ud), void *ud);
-
-/* A descriptor for poll, epoll, select: readable as long as callbacks are due, those of Lua states
- * given to mf_openlib included.
- * [any]  The runtime's: poll it, do not read or close it. -1 on failure. */
-MF_API int mf_fd(mf_runtime *rt);
-
-/* Runs due callbacks on the calling thread, at most max (0: all that were due at the call). Lua
- * callbacks run if this thread gave their state to mf_openlib; call from outside that state then.
- * [any]  Never waits. How many ran; 0 at once while another thread is inside. */
-MF_API int mf_dispatch(mf_runtime *rt, int max);
-
-/* For Ctrl-C. As long as it is on, calls that would wait in this runtime return MF_INTERRUPTED, or
- * raise "interrupted!" in Lua states given to mf_openlib; those that wait now, too. Tasks go on.
- * [signal] */
-MF_API void mf_interrupt(mf_runtime *rt, int on);
 
 /* ---- Pools ---------------------------------------------------------------------------------- */
 
@@ -461,12 +436,6 @@ MF_API int mf_cancelled(lua_State *L);
  * [any]  MF_TIMEDOUT, MF_INTERRUPTED and MF_INVALID tell of the call, not of the task. */
 MF_API mf_status mf_future_wait(mf_future *f, double timeout);
 
-/* Waits until one of n futures has ended, and sets *index: the lowest, if several have. NULLs among
- * them are passed over.
- * [any]  MF_OK, however that task ended; MF_TIMEDOUT, MF_INTERRUPTED, MF_INVALID (all are NULL). */
-MF_API mf_status mf_future_wait_any(mf_future *const *futures, size_t n, double timeout,
-                                    size_t *index);
-
 /* How the task stands, without waiting: MF_QUEUED, MF_RUNNING, or what mf_future_wait would say.
  * [any] */
 MF_API mf_status mf_future_poll(mf_future *f);
@@ -474,17 +443,6 @@ MF_API mf_status mf_future_poll(mf_future *f);
 /* Asks that the task give no result: a queued one is taken out, a running one is stopped if force.
  * [any]  1: it ends as MF_CANCELLED, a forced one in a moment. 0: it has ended, or runs on. */
 MF_API int mf_future_cancel(mf_future *f, int force);
-
-/* A descriptor that becomes readable when the task has ended, and stays so.
- * [any]  The future's: poll it, do not read or close it. -1 on failure. */
-MF_API int mf_future_fd(mf_future *f);
-
-/* fn(f, ud) once the task has ended (which it may have already), exactly once: in mf_dispatch, at
- * the latest in mf_close. It counts as having asked for the outcome. f is released once, as ever:
- * before (fn still gets a future, good for the call), in fn, or later.
- * [any]  Several may be set. MF_OK, MF_INVALID, MF_CLOSED, MF_NOMEM. */
-typedef void mf_done_fn(mf_future *f, void *ud);
-MF_API mf_status mf_future_on_done(mf_future *f, mf_done_fn *fn, void *ud);
 
 /* Result i, from 0. NULL: no such result, or the task failed or has not ended.
  * [any]  The future's, valid until its release. */
@@ -499,8 +457,7 @@ MF_API int mf_future_push(mf_future *f, lua_State *L);
  * [any]  The future's, valid until its release; never NULL. */
 MF_API const char *mf_future_error(mf_future *f);
 
-/* Lets the handle go; the task goes on. Its failure, if nobody asked for it, reaches on_error. NULL
- * is allowed.
+/* Lets the handle go; the task goes on. NULL is allowed.
  * [last] */
 MF_API void mf_future_release(mf_future *f);
 
@@ -549,10 +506,6 @@ MF_API size_t mf_queue_size(mf_queue *q);
  * harm.
  * [any] */
 MF_API void mf_queue_close(mf_queue *q);
-
-/* A descriptor that is readable while a get would not wait: a message is there, or the end.
- * [any]  The queue's: poll it, do not read or close it. -1 on failure. */
-MF_API int mf_queue_fd(mf_queue *q);
 
 /* Lets the handle go; the queue lives on with others who have it. NULL is allowed.
  * [last] */

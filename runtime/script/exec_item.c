@@ -1,4 +1,5 @@
-// Items of C hosts: Lua text, and tasks in C. Floor 5; see exec_job.h. Locks nothing, sleeps nowhere.
+// Items of C hosts: Lua text, and tasks in C. Floor 5; see exec_job.h. Locks nothing, sleeps
+// nowhere.
 #include "script/exec_job.h"
 
 #include <lauxlib.h>
@@ -80,8 +81,8 @@ int mfi_exec_c_item(lua_State *L, const void *bytes, uint64_t size) {
   c.size = size - sizeof c;
   char *p = lua_newuserdatauv(L, sizeof c + alignof(max_align_t) + (size_t)c.size, 0);
   memcpy(p, &c, sizeof c);
-  uintptr_t at = ((uintptr_t)p + sizeof c + alignof(max_align_t) - 1) &
-                 ~(uintptr_t)(alignof(max_align_t) - 1);
+  uintptr_t at =
+      ((uintptr_t)p + sizeof c + alignof(max_align_t) - 1) & ~(uintptr_t)(alignof(max_align_t) - 1);
   memcpy((void *)at, (const char *)bytes + sizeof c, (size_t)c.size);
   lua_pushcclosure(L, call_c, 1);
   lua_call(L, 0, LUA_MULTRET);
