@@ -86,5 +86,6 @@ int mfi_exec_c_item(lua_State *L, const void *bytes, uint64_t size) {
   memcpy((void *)at, (const char *)bytes + sizeof c, (size_t)c.size);
   lua_pushcclosure(L, call_c, 1);
   lua_call(L, 0, LUA_MULTRET);
+  mfi_stop_check(L); // it returned early because it was asked to: no result
   return lua_gettop(L);
 }
