@@ -29,10 +29,13 @@ helper.for_each_backend(function(backend, mf_b)
 
     it("names the worker, the item, the call and the place", function()
       local pool <close> = mf_b.Pool { workers = 1, name = "Kitchen" }
-      local err = helper.fails("worker_died", pool.map, pool, function(x)
-        if x == 17 then die() end
-        return x
-      end, mf.range(30), { chunksize = 30 })
+      local err = helper.fails("worker_died", function()
+        local results = pool:map(function(x)
+          if x == 17 then die() end
+          return x
+        end, mf.range(30), { chunksize = 30 })
+        return results
+      end)
       local how = backend == "process" and "was killed by SIGKILL" or "os.exit%(9%)"
       assert.is_truthy(err.message:find("Kitchen:1 %(pid " .. err.pid .. "%)"), err.message)
       assert.is_truthy(err.message:find(how), err.message)

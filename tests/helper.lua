@@ -105,6 +105,13 @@ local function more_than(before, now)
   return found
 end
 
+-- What the descriptors of this process lead to.
+local function describe_descriptors()
+  local short = "sed 's/.* \\([0-9]* -> \\)/\\1/'"
+  local pipe <close> = io.popen("ls -l /proc/" .. own_pid .. "/fd | " .. short)
+  return (pipe:read("a"):gsub("\n", ", "))
+end
+
 --- Raises when more is alive than `before`; what ends by itself gets two seconds to do so.
 function helper.check_leaks(before)
   local found
@@ -113,7 +120,8 @@ function helper.check_leaks(before)
     if #found == 0 then return end
     mf.sleep(round < 5 and 0.001 or 0.02)
   end
-  error("leaked " .. table.concat(found, "; ") .. "; processes " .. helper.processes(), 0)
+  error(("leaked %s; processes %s; descriptors %s"):format(table.concat(found, "; "),
+    helper.processes(), describe_descriptors()), 0)
 end
 
 -- The process that forks the workers, and what first use opens, are not leaks.
@@ -154,7 +162,7 @@ function helper.it(name, body)
   end)
 end
 
---- For behaviours that leave something behind on purpose (the default pool, at its first use).
+--- For behaviours that leave something behind on purpose (the name of a registered class).
 function helper.it_keeps(name, body)
   busted.it(name, function() return body() end)
 end

@@ -2,6 +2,7 @@
 
 local helper = require "tests.helper"
 local describe, it, assert, mf = helper.describe, helper.it, helper.assert, helper.mf
+local it_keeps = helper.it_keeps -- a registered name stays
 local _ENV = _G -- luacheck: ignore 211
 
 -- Runs f(folder) while modules are found in a new folder; files: name -> text.
@@ -167,7 +168,7 @@ helper.for_each_pool(function(backend, new_pool)
   end)
 
   describe("registered class by " .. backend, function()
-    it("is the worker's own where the worker registered it too", function()
+    it_keeps("is the worker's own where the worker registered it too", function()
       local Mine = { __name = "Mine" }
       Mine.__index = Mine
       mf.register("spec.Mine." .. backend, Mine)
@@ -177,7 +178,7 @@ helper.for_each_pool(function(backend, new_pool)
       assert.is_true(b)
     end)
 
-    it("brings its methods to the worker", function()
+    it_keeps("brings its methods to the worker", function()
       local Counter = { __name = "Counter" }
       Counter.__index = Counter
       function Counter:next() self.n = self.n + 1 return self.n end
@@ -193,7 +194,7 @@ describe("register", function()
     helper.misuse_like("bad argument #2 to 'register'", function() mf.register("x") end)
   end)
 
-  it("of a name that the receiver lacks: decoding raises, naming it", function()
+  it_keeps("of a name that the receiver lacks: decoding raises, naming it", function()
     local Class = { __name = "Lacking" }
     mf.register("spec.Lacking", Class)
     local path = os.tmpname()

@@ -2,6 +2,7 @@
 
 local helper = require "tests.helper"
 local describe, it, assert, mf = helper.describe, helper.it, helper.assert, helper.mf
+local it_keeps = helper.it_keeps -- a registered name stays
 local _ENV = _G -- luacheck: ignore 211
 
 local function echo(...) return ... end
@@ -187,7 +188,7 @@ for _, entry in ipairs(ways) do
   end)
 
   describe("class through " .. way, function()
-    it("that was registered is the receiver's own", function()
+    it_keeps("that was registered is the receiver's own", function()
       local Registered = { __name = "Registered" }
       Registered.__index = Registered
       function Registered:value() return self.x end
@@ -333,7 +334,7 @@ helper.for_each_backend(function(backend, mf_b)
   end)
 
   describe("registered class by " .. backend, function()
-    it("reaches workers that run already with the next message", function()
+    it_keeps("reaches workers that run already with the next message", function()
       local inbox, outbox = mf.Queue(), mf.Queue()
       local worker = mf_b.spawn(function()
         local first = inbox:get(30)
