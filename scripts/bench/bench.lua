@@ -50,6 +50,13 @@ function bench.lua(script, count)
   return number_of(("lua5.4 '%s/%s' %d"):format(bench.folder, script, count))
 end
 
+--- A function that runs this same benchmark with an argument, in a process of its own, and gives
+--- the figure that it prints.
+function bench.itself(argument)
+  local command = ("'%s' '%s' %s"):format(arg[-1], arg[0], argument)
+  return function() return number_of(command) end
+end
+
 local lua_flags = "$(pkg-config --cflags --libs lua5.4 2>/dev/null || "
   .. "echo -I/usr/include/lua5.4 -llua5.4)"
 

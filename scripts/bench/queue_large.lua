@@ -15,7 +15,7 @@ end
 for _, kind in ipairs(bench.kinds) do
   local ours, peer = bench.by_turns {
     function()
-      return bench.stream(kind[2], { maxsize = 8 }, bench.count(5000), produce, consume)
+      return bench.stream(kind[2], { maxsize = 4 }, bench.count(5000), produce, consume)
     end,
     function() return bench.python("pipe_large", bench.count(500)) end,
   }
