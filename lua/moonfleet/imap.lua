@@ -115,13 +115,27 @@ local function begin(pool, name, star, unordered, count, f, xs, opts)
   return work
 end
 
+-- All workers begin at once; a serial pool has none, and works step by step.
+local function start(work, pool)
+  if core.pool_get(pool, "backend") == "serial" then return end
+  local ok, err = pcall(function()
+    for _ = 1, work.chunks.workers do
+      if not work:feed(0) then return end
+    end
+  end)
+  if ok then return end
+  work:close()
+  error(err, 0)
+end
+
 --- pool:imap, pool:imap_unordered and pool:istarmap: an iterator of (i, results...), i the input's
---- index.
+--- index. It begins at once.
 ---@param name string
 ---@param star boolean
 ---@param unordered boolean   whatever is done first
 function imap.run(pool, name, star, unordered, f, ...)
   local work = begin(pool, name, star, unordered, select("#", ...), f, ...)
+  start(work, pool)
   local it = iterator.new(work.label, step, release)
   it.work = work
   return iterator.results(it)

@@ -6,6 +6,7 @@ local broken = require "moonfleet.broken"
 local backend = require "moonfleet.backend"
 local check = require "moonfleet.check"
 local context = require "moonfleet.context"
+local exit = require "moonfleet.exit"
 local future = require "moonfleet.future"
 local imap = require "moonfleet.imap"
 local label = require "moonfleet.label"
@@ -68,6 +69,7 @@ function pool.new(name, default, ...)
     initializer = options.initializer, initargs = list_of(options.initargs),
   }
   all[self] = true
+  exit.arm()
   return self
 end
 
