@@ -124,8 +124,14 @@ static int future_asked(lua_State *L) {
 
 static int future_cancel(lua_State *L) {
   mfi_box *b = check(L);
-  bool force = lua_toboolean(L, 2) != 0;
-  lua_pushboolean(L, mfi_job_cancel(b->m->self, b->o, b->job, force, MFI_CANCELLED));
+  mfi_view v;
+  mfi_status st;
+  bool done = mfi_job_cancel(b->m->self, b->o, b->job, lua_toboolean(L, 2) != 0, MFI_CANCELLED);
+  if (!done && load_acquire(&job_of(b)->state) == MFI_JOB_ENDED) {
+    outcome(b, &v, &st);
+    done = st == MFI_CANCELLED; // it was before
+  }
+  lua_pushboolean(L, done);
   return 1;
 }
 

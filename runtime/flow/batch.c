@@ -166,9 +166,9 @@ static bool let_go(mfi_self *self, mfi_object *core, mfi_batch *b) {
     e.job = job;
   }
   mfi_lock_give(self, &core->lock);
-  if (finished && !e.in_hand)
+  if (finished)
     mfi_job_tell(self, core, &e);
-  if (job != 0 && e.in_hand)
+  else if (e.in_hand)
     mfi_job_discard(self, job);
   return job != 0;
 }

@@ -238,11 +238,14 @@ static uint32_t count_failed(mfi_self *self, mfi_ref job) {
   return n;
 }
 
+void mfi_job_settle(mfi_self *self, mfi_ref job) {
+  unhold_partial(self, mfi_job_at(self, job));
+  mfi_job_at(self, job)->failed = count_failed(self, job);
+}
+
 void mfi_job_charge(mfi_self *self, mfi_ref job, mfi_status status, const mfi_death *death) {
   mfi_job *j = mfi_job_at(self, job);
   uint32_t ended = mfi_job_ended(j);
-  unhold_partial(self, j);
-  j->failed = count_failed(self, job);
   if (load_acquire(&j->begun) <= ended)
     return;
   mfi_death d = *death;

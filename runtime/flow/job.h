@@ -141,7 +141,9 @@ mfi_status mfi_job_end_item(mfi_self *self, mfi_ref job, mfi_status status, cons
 // Is an item of it not to begin any more? Cheap.
 bool mfi_job_is_cancelled(mfi_self *self, const mfi_job *job);
 
-// Charges the item that had begun and not ended with `status`, for a worker that died or was
+// After a death: gives back what a half-written result held, and counts what the results say.
+void mfi_job_settle(mfi_self *self, mfi_ref job);
+// Then: charges the item that had begun and not ended with `status`, for a worker that died or was
 // stopped.
 void mfi_job_charge(mfi_self *self, mfi_ref job, mfi_status status, const mfi_death *death);
 

@@ -279,7 +279,8 @@ mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slo
     e.key = j->batch;
     e.wake = change_batch(self, core, job, status);
   }
-  mfi_event_will_wake(self, mfi_event_of(self, e.key));
+  if (e.wake)
+    mfi_event_will_wake(self, mfi_event_of(self, e.key));
   mfi_change32(self, &core->lock, &j->status, status);
   mfi_change32(self, &core->lock, &j->state, MFI_JOB_ENDED);
   mfi_change32(self, &core->lock, &j->counted.refs, refs);
@@ -377,11 +378,10 @@ void mfi_job_tell_watcher(mfi_self *self) {
     mfi_change64(self, &s->lock, &s->due, job);
     mfi_change64(self, &s->lock, &self->slot->ending, 0);
     mfi_lock_commit(self, &s->lock);
+    mfi_note(self, (uint32_t)id, MFI_NOTE_DUE);
   }
   mfi_lock_give(self, &s->lock);
-  if (there)
-    mfi_note(self, (uint32_t)id, MFI_NOTE_DUE);
-  else
+  if (!there)
     mfi_handle_unhold(self, &self->slot->ending);
 }
 

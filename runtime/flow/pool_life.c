@@ -277,12 +277,22 @@ static mfi_status cause(mfi_slot *dead, mfi_ref job, const mfi_death *death) {
   return mfi_death_by_deadline(dead, death->exitcode) ? MFI_TASK_TIMEOUT : MFI_WORKER_DIED;
 }
 
+// Stopped because nobody wants it any more: then no item has failed, all that have not ended are
+// cancelled.
+static bool ends_whole(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
+  if (status == MFI_CANCELLED)
+    return mfi_job_is_cancelled(self, mfi_job_at(self, job));
+  return mfi_core_of(core)->state == MFI_POOL_TERMINATED;
+}
+
 static void bury_one(mfi_self *self, mfi_slot *dead, const mfi_death *death) {
   mfi_ref job = dead->job;
   mfi_object *core = mfi_object_of(self, mfi_job_at(self, job)->counted.home);
   mfi_status status = cause(dead, job, death);
   mfi_ending e;
-  mfi_job_charge(self, job, status, death);
+  mfi_job_settle(self, job);
+  if (!ends_whole(self, core, job, status))
+    mfi_job_charge(self, job, status, death);
   mfi_lock_take(self, &core->lock);
   bool ended = settle(self, core, job, dead, status, &e);
   mfi_lock_give(self, &core->lock);

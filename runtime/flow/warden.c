@@ -6,6 +6,7 @@
 #include "flow/pool.h"
 #include "flow/spec.h"
 #include "flow/start.h"
+#include "mem/handles.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -209,6 +210,9 @@ static void warden_main(void *arg) {
   w.self.slot->tid = (uint32_t)mfi_os_pid();
   store_release(&w.self.slot->pid, (uint32_t)mfi_os_pid());
   w.rt->warden_self = &w;
+  uint32_t place; // its handle table is there from the start
+  if (mfi_place_reserve(&w.self, &place) == MFI_OK)
+    mfi_place_release(&w.self, place);
   warden_loop(&w);
   _exit(0);
 }

@@ -87,12 +87,12 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
   mfi_handle core = w == NULL ? 0 : w->pool;
   if (core != 0)
     mfi_pool_worker_left(self, mfi_object_of(self, core), slot, &death, unexpected);
+  if (core != 0)
+    mfi_pool_heal(self, mfi_object_of(self, core)); // with the own table, where it is a thread's end
   mfi_handles_bury(self, slot);
   mfi_heap_bury(self, slot);
   if (o != NULL)
     mark_ended(self, o, exitcode);
-  if (core != 0)
-    mfi_pool_heal(self, mfi_object_of(self, core));
   if (h != 0)
     mfi_handle_unhold(self, &s->worker);
   uint64_t id = mfi_slot_id(self, slot);

@@ -194,7 +194,8 @@ void mfi_heap_bury(mfi_self *self, uint32_t dead_slot) {
   if (dead->hand_unit != 0)
     mfi_units_give_span(self, dead);
   for (mfi_ref ref = dead->hand; ref != 0; ref = dead->hand) {
-    take_over(self, dead, ref);
+    if (dead != self->slot) // a thread's last act empties its own
+      take_over(self, dead, ref);
     drop(self, ref);
     mfi_heap_free(self, ref);
   }

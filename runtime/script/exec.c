@@ -217,12 +217,12 @@ static void print_uncaught(life *l, lua_State *L) {
 static int report_failure(lua_State *L) {
   life *l = lua_touserdata(L, 2);
   mfi_encoded e;
-  lua_settop(L, 1);
+  lua_pushvalue(L, 1);
   print_uncaught(l, L);
-  lua_settop(L, 1);
+  lua_settop(L, 3);
   mfi_exec_encode_failure(L, 1, &e);
   mfi_source src = mfi_context_source(&e);
-  mfi_status why = mfi_exec_why(L, 1);
+  mfi_status why = lua_toboolean(L, 3) ? MFI_MEMORY_LIMIT : mfi_exec_why(L, 1);
   mfi_worker_set_result(l->self, l->worker, why, &src);
   mfi_encoded_release(l->m->codec, L, &e);
   return 0;
@@ -244,10 +244,12 @@ static int live_for_target(life *l, lua_State *L) {
     return stop_code(&l->stop);
   if (status == LUA_OK)
     return 0;
+  bool limit = mfi_state_limit_hit(L, status, -1);
   lua_pushcfunction(L, report_failure);
   lua_insert(L, -2);
   lua_pushlightuserdata(L, l);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+  lua_pushboolean(L, limit);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK)
     mfi_worker_set_result(l->self, l->worker, MFI_FAILED, NULL);
   return 1;
 }

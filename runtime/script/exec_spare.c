@@ -145,6 +145,7 @@ static void end_stopped(mfi_context *owner, spare *s, mfi_object *core, mfi_ref 
     bool exited = (why & MFI_STOP_EXIT) != 0;
     memcpy(death.worker, self->slot->name, sizeof death.worker);
     mfi_status status = exited ? MFI_WORKER_DIED : (mfi_status)(why & MFI_STOP_STATUS);
+    mfi_job_settle(self, job);
     mfi_job_charge(self, job, status, &death);
     self->slot->stop = 0;
     self->slot->stop_job = 0;
