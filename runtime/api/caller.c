@@ -170,6 +170,7 @@ mfi_status mfi_caller_wait(mf_runtime *rt, mfi_waiter *wait, void *what, double 
 }
 
 static void note_callers(mf_runtime *rt) {
+  pthread_cond_broadcast(&rt->ended);
   for (mfi_caller *c = rt->callers; c != NULL; c = c->next) {
     mfi_lock_take(&rt->home, &c->own.slot->lock);
     mfi_note(&rt->home, c->own.index, MFI_NOTE_INTERRUPT);

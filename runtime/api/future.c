@@ -3,6 +3,7 @@
 #include "api/future.h"
 
 #include "api/caller.h"
+#include "api/dispatch.h"
 #include "api/lua_state.h"
 #include "api/value.h"
 #include "base/atomic.h"
@@ -35,8 +36,7 @@ bool mfi_future_outcome(mf_future *f, mfi_outcome *out) {
 static bool ask(mf_future *f, mfi_outcome *out) {
   if (!mfi_future_outcome(f, out))
     return false;
-  if (f->handle != 0)
-    store_release(&job_of(f)->asked, 1u);
+  store_release(&f->asked, 1u);
   return true;
 }
 
@@ -160,17 +160,60 @@ int mf_future_push(mf_future *f, lua_State *L) {
 
 // ---- The end of a handle
 
+void mfi_future_ask(mf_future *f) {
+  mfi_outcome o;
+  ask(f, &o);
+}
+
+void mfi_future_unuse(mf_future *f) {
+  mf_runtime *rt = f->rt;
+  if (--f->users > 0)
+    return;
+  if (f->handle != 0)
+    mfi_handle_drop(&rt->home, f->place);
+  mfi_os_close(f->fd);
+  free(f->error);
+  free(f);
+  rt->refs--; // never the last: the caller, or mf_close, has one
+}
+
+static void unlist(mf_runtime *rt, mf_future *f) {
+  if (f->next != NULL)
+    f->next->prev = f->prev;
+  if (f->prev != NULL)
+    f->prev->next = f->next;
+  else
+    rt->futures = f->next;
+}
+
+// Its failure, if nobody has asked: now, or when there is one.
+static void leave_report(mf_runtime *rt, mf_future *f) {
+  mfi_outcome o;
+  if (rt->on_error == NULL || load_acquire(&rt->closed) != 0)
+    return;
+  if (load_acquire(&f->asked) != 0)
+    return;
+  if (!mfi_future_outcome(f, &o)) {
+    f->report = true;
+    mfi_dispatch_watch(f);
+  } else if (mfi_future_is_failure(o.status)) {
+    const char *text = load_acquire(&f->error);
+    mfi_dispatch_error(rt, o.status, text != NULL ? strdup(text) : mfi_future_text(f, &o));
+  }
+}
+
 void mf_future_release(mf_future *f) {
   if (f == NULL || f->rt->in_child)
     return;
   mf_runtime *rt = f->rt;
-  mfi_values_free(f->values);
-  if (f->handle != 0) {
-    mfi_lock_home(rt);
-    mfi_handle_drop(&rt->home, f->place);
-    mfi_unlock_home(rt);
-  }
-  free(f->error);
-  free(f);
+  mfi_values *values = f->values;
+  mfi_lock_home(rt);
+  rt->refs++;
+  f->values = NULL; // a callback that comes later reads them anew
+  unlist(rt, f);
+  leave_report(rt, f);
+  mfi_future_unuse(f);
+  mfi_unlock_home(rt);
+  mfi_values_free(values);
   mfi_runtime_leave(rt);
 }

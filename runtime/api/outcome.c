@@ -45,9 +45,18 @@ static const char *text_of(const mf_value *v, char *room, size_t size) {
   return room;
 }
 
+// No handle is opened: the mutex may be held.
+static mfi_status name_only(void *ud, uint64_t handle, mf_value *v) {
+  (void)ud;
+  (void)handle;
+  v->kind = MF_OTHER;
+  v->as.other = "object";
+  return MFI_OK;
+}
+
 // Error and traceback of a message that a worker wrote about its failure.
-static char *of_message(mf_runtime *rt, const mfi_message *m, const char *before) {
-  mfi_value_hooks hooks = mfi_value_hooks_of(rt);
+static char *of_message(const mfi_message *m, const char *before) {
+  mfi_value_hooks hooks = {.open = name_only};
   mfi_values *values;
   char room[64];
   if (mfi_values_read(m, &hooks, &values) != MFI_OK)
@@ -96,7 +105,7 @@ static char *of_initializer(mf_future *f) {
                    .refs = body->refs,
                    .nrefs = body->nrefs};
   char *before = print("%s's initializer failed: ", c->name);
-  char *text = before == NULL ? NULL : of_message(f->rt, &m, before);
+  char *text = before == NULL ? NULL : of_message(&m, before);
   free(before);
   return text;
 }
@@ -122,5 +131,5 @@ char *mfi_future_text(mf_future *f, const mfi_outcome *o) {
     return of_death(f, &o->view);
   const mfi_view *v = &o->view;
   mfi_message m = {.bytes = v->bytes, .size = v->size, .refs = v->refs, .nrefs = v->nrefs};
-  return of_message(f->rt, &m, "");
+  return of_message(&m, "");
 }

@@ -3,6 +3,7 @@
 #include "api/runtime.h"
 
 #include "api/caller.h"
+#include "api/dispatch.h"
 #include "api/worker.h"
 #include "base/atomic.h"
 #include "flow/warden.h"
@@ -92,6 +93,7 @@ static void free_runtime(mf_runtime *rt) {
     return;
   mfi_region_close(&rt->home);
   pthread_mutex_destroy(&rt->mutex);
+  pthread_cond_destroy(&rt->ended);
   mfi_worker_host_fini(rt);
   free(rt->path);
   free(rt->cpath);
@@ -193,7 +195,13 @@ mf_runtime *mf_open(const mf_config *config, char *err, size_t errlen) {
   }
   pthread_mutex_init(&rt->mutex, NULL);
   rt->refs = 1;
-  return rt;
+  if (mfi_dispatch_open(rt, c))
+    return rt;
+  if (err != NULL && errlen > 0)
+    snprintf(err, errlen, "no thread, or no shared memory, to be had");
+  pthread_key_delete(rt->key);
+  free_runtime(rt);
+  return NULL;
 }
 
 // ---- Closing
@@ -252,6 +260,8 @@ void mf_close(mf_runtime *rt) {
   mfi_unlock_home(rt);
   wait_for_workers(rt);
   mfi_warden_end(&rt->rt);
+  mfi_dispatch_stop(rt);
+  mfi_dispatch_close(rt);
   if (rt->stop_installed && load_acquire(&rt->rt.threads) == 0)
     mfi_stop_uninstall(0);
   mfi_runtime_leave(rt);

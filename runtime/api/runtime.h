@@ -15,6 +15,18 @@
 
 #include <pthread.h>
 
+#define MFI_WATCHED 256
+
+// A callback that is due: of a future, or on_error.
+typedef struct mfi_due {
+  struct mfi_due *next;
+  mf_future *f; // which it keeps; NULL: on_error
+  mf_done_fn *fn;
+  void *ud;
+  mf_status status;
+  char *text;
+} mfi_due;
+
 struct mf_runtime {
   mfi_runtime rt;
   mfi_exec_host host; // what its workers' states get
@@ -33,6 +45,22 @@ struct mf_runtime {
   mf_backend backend;         // of pools that do not say
   mf_limits limits;           // of pools that do not say
   char *path, *cpath;         // of workers; NULL: as in a fresh Lua
+  // What becomes due, dispatch.h; under mutex where nothing else is said.
+  struct mfi_beacon *beacon; // set once
+  uint32_t beacon_slot;      // set once
+  uint32_t note_wanted;      // atomic: callers are to look up
+  uint32_t dispatching;      // atomic: a thread is in mf_dispatch
+  uint32_t polled;           // watched futures that nobody tells of
+  pthread_cond_t ended;      // a watched future has
+  mf_future *futures;        // all that have a handle
+  mf_future *wanted;         // to be watched
+  mf_future *watched[MFI_WATCHED];
+  mfi_due *due_first, *due_last;
+  int fd;              // mf_fd; -1: none
+  mfi_object *reports; // queue of what workers print; set once; NULL: it goes elsewhere
+  mf_output_fn *on_output;
+  mf_error_fn *on_error;
+  void *ud; // of these two
 };
 
 struct mf_pool {

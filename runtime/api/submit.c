@@ -69,6 +69,14 @@ static mf_future *new_future(mf_pool *pool) {
   f->rt = pool->rt;
   f->core = pool->core;
   f->status = MF_OK;
+  f->users = 1;
+  f->fd = -1;
+  mfi_lock_home(f->rt);
+  f->next = f->rt->futures;
+  if (f->next != NULL)
+    f->next->prev = f;
+  f->rt->futures = f;
+  mfi_unlock_home(f->rt);
   return f;
 }
 

@@ -3,7 +3,7 @@
 #include "api/worker.h"
 
 #include "api/caller.h"
-#include "api/reports.h"
+#include "api/dispatch.h"
 #include "base/atomic.h"
 #include "flow/warden.h"
 #include "script/state.h"
@@ -109,7 +109,7 @@ int mfi_worker_run_host(mfi_self *self, mfi_object *worker) {
 void mfi_worker_host_init(mf_runtime *rt, const mf_config *c) {
   rt->host = (mfi_exec_host){.ud = rt, .prepare = prepare, .begin = begin, .end = end};
   if (!c->inherit_output)
-    rt->host.print = mfi_report_output;
+    rt->host.print = mfi_dispatch_print;
 }
 
 void mfi_worker_host_fini(mf_runtime *rt) {

@@ -292,6 +292,13 @@ typedef struct mf_limits {
   unsigned libs;       /* MF_LIB_*. 0: MF_LIB_ALL */
 } mf_limits;
 
+/* A task failed (cancelled and terminated ones did not) and its future was released, or the runtime
+ * closed, before anybody asked: message and traceback. */
+typedef void mf_error_fn(void *ud, mf_status status, const char *text);
+
+/* What a worker printed: whole lines (longer than 64 KiB: in pieces), stream 1 or 2. */
+typedef void mf_output_fn(void *ud, const char *worker, int stream, const char *data, size_t size);
+
 typedef struct mf_config {
   size_t size;             /* sizeof(mf_config) */
   mf_backend backend;      /* of pools that do not say. Default: MF_THREAD */
@@ -301,7 +308,10 @@ typedef struct mf_config {
   const char *path;        /* package.path of workers. NULL: as in a fresh Lua */
   const char *cpath;       /* package.cpath of workers. NULL: as in a fresh Lua */
   int inherit_output;      /* 1: what workers print goes to this process's stdout and stderr.
-                              0: nowhere */
+                              0: to on_output, or nowhere */
+  mf_output_fn *on_output; /* the two sinks are callbacks: see above. NULL: nowhere */
+  mf_error_fn *on_error;
+  void *ud; /* given to the two sinks */
 } mf_config;
 
 /* Opens a runtime; starts no worker. A program may have several; they share nothing.
@@ -320,9 +330,8 @@ MF_API void mf_close(mf_runtime *rt);
  * [any]  Valid until the thread's next call in rt; never NULL, "" when none failed. */
 MF_API const char *mf_error(mf_runtime *rt);
 
-/* Makes require "moonfleet" work in L, for this runtime. This thread becomes the one on which
- * mf_dispatch runs L's callbacks.
- * [L]  The stack is left as it was. MF_OK, MF_INVALID, MF_NOMEM. */
+/* Makes require "moonfleet" work in L, for this runtime. Callbacks of L run in its waiting calls
+ * and in mf.poll(). [L]  The stack is left as it was. MF_OK, MF_INVALID, MF_NOMEM. */
 MF_API mf_status mf_openlib(mf_runtime *rt, lua_State *L);
 
 /* The module itself, for stock Lua and luaL_requiref: with a runtime of its own that ends with L.
@@ -344,6 +353,19 @@ MF_API mf_status mf_on_worker_start(mf_runtime *rt, int (*fn)(lua_State *L, void
  * closed; its result is ignored.
  * [any]  For workers started later (as above), in reverse order. MF_OK, MF_INVALID, MF_NOMEM. */
 MF_API mf_status mf_on_worker_stop(mf_runtime *rt, int (*fn)(lua_State *L, void *ud), void *ud);
+
+/* A descriptor for poll, epoll, select: readable as long as callbacks are due.
+ * [any]  The runtime's: poll it, do not read or close it. -1 on failure. */
+MF_API int mf_fd(mf_runtime *rt);
+
+/* Runs due callbacks on the calling thread, at most max (0: all that were due at the call).
+ * [any]  Never waits. How many ran; 0 at once while another thread is inside. */
+MF_API int mf_dispatch(mf_runtime *rt, int max);
+
+/* For Ctrl-C. As long as it is on, calls that would wait in this runtime return MF_INTERRUPTED, or
+ * raise "interrupted!" in Lua states given to mf_openlib; those that wait now, too. Tasks go on.
+ * [signal] */
+MF_API void mf_interrupt(mf_runtime *rt, int on);
 
 /* ---- Pools ---------------------------------------------------------------------------------- */
 
@@ -436,6 +458,12 @@ MF_API int mf_cancelled(lua_State *L);
  * [any]  MF_TIMEDOUT, MF_INTERRUPTED and MF_INVALID tell of the call, not of the task. */
 MF_API mf_status mf_future_wait(mf_future *f, double timeout);
 
+/* Waits until one of n futures has ended, and sets *index: the lowest, if several have. NULLs among
+ * them are passed over.
+ * [any]  MF_OK, however that task ended; MF_TIMEDOUT, MF_INTERRUPTED, MF_INVALID (all are NULL). */
+MF_API mf_status mf_future_wait_any(mf_future *const *futures, size_t n, double timeout,
+                                    size_t *index);
+
 /* How the task stands, without waiting: MF_QUEUED, MF_RUNNING, or what mf_future_wait would say.
  * [any] */
 MF_API mf_status mf_future_poll(mf_future *f);
@@ -443,6 +471,17 @@ MF_API mf_status mf_future_poll(mf_future *f);
 /* Asks that the task give no result: a queued one is taken out, a running one is stopped if force.
  * [any]  1: it ends as MF_CANCELLED, a forced one in a moment. 0: it has ended, or runs on. */
 MF_API int mf_future_cancel(mf_future *f, int force);
+
+/* A descriptor that becomes readable when the task has ended, and stays so.
+ * [any]  The future's: poll it, do not read or close it. -1 on failure. */
+MF_API int mf_future_fd(mf_future *f);
+
+/* fn(f, ud) once the task has ended (which it may have already), exactly once: in mf_dispatch, at
+ * the latest in mf_close. It counts as having asked for the outcome. f is released once, as ever:
+ * before (fn still gets a future, good for the call), in fn, or later.
+ * [any]  Several may be set. MF_OK, MF_INVALID, MF_CLOSED, MF_NOMEM. */
+typedef void mf_done_fn(mf_future *f, void *ud);
+MF_API mf_status mf_future_on_done(mf_future *f, mf_done_fn *fn, void *ud);
 
 /* Result i, from 0. NULL: no such result, or the task failed or has not ended.
  * [any]  The future's, valid until its release. */
@@ -457,7 +496,8 @@ MF_API int mf_future_push(mf_future *f, lua_State *L);
  * [any]  The future's, valid until its release; never NULL. */
 MF_API const char *mf_future_error(mf_future *f);
 
-/* Lets the handle go; the task goes on. NULL is allowed.
+/* Lets the handle go; the task goes on. Its failure, if nobody asked for it, reaches on_error. NULL
+ * is allowed.
  * [last] */
 MF_API void mf_future_release(mf_future *f);
 

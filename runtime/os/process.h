@@ -33,6 +33,12 @@ void mfi_os_close_others(const int *keep, int n);
 void mfi_os_replace(int fd, int with); // dup2
 void mfi_os_null_input(void);          // descriptor 0 becomes /dev/null
 
+// A descriptor that is readable from a `set` to the next `clear`; -1: none to be had.
+int mfi_os_eventfd(void);
+void mfi_os_eventfd_set(int fd);
+void mfi_os_eventfd_clear(int fd);
+void mfi_os_close(int fd); // -1 is allowed
+
 // A socket pair that keeps requests apart.
 mfi_status mfi_os_channel(int ends[2]);
 // One request with at most two descriptors (-1: none of this number).

@@ -11,6 +11,7 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -120,6 +121,25 @@ void mfi_os_null_input(void) {
     dup2(fd, 0);
     close(fd);
   }
+}
+
+int mfi_os_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+
+void mfi_os_eventfd_set(int fd) {
+  uint64_t one = 1;
+  while (fd >= 0 && write(fd, &one, sizeof one) < 0 && errno == EINTR)
+    continue;
+}
+
+void mfi_os_eventfd_clear(int fd) {
+  uint64_t n;
+  while (fd >= 0 && read(fd, &n, sizeof n) < 0 && errno == EINTR)
+    continue;
+}
+
+void mfi_os_close(int fd) {
+  if (fd >= 0)
+    close(fd);
 }
 
 mfi_status mfi_os_channel(int ends[2]) {

@@ -1,0 +1,263 @@
+// moonfleet.h: callbacks, descriptors, Ctrl-C, output and errors that nobody asked for.
+#include "api_world.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+static mf_backend backend;
+
+static mf_pool *pool_of(mf_runtime *rt, int workers) {
+  mf_pool_config c = {.size = sizeof c, .backend = backend, .workers = workers};
+  return mf_pool_open(rt, &c);
+}
+
+static int is_readable(int fd, int ms) {
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  return poll(&p, 1, ms) == 1;
+}
+
+// Runs callbacks until `n` were.
+static void dispatch(mf_runtime *rt, int n) {
+  while (n > 0 && is_readable(mf_fd(rt), (int)(LONG * 1000)))
+    n -= mf_dispatch(rt, 0);
+  CHECK(n <= 0);
+}
+
+// ---- Callbacks
+
+typedef struct notes {
+  int calls;
+  mf_status status;
+  long long value;
+} notes;
+
+static void note(mf_future *f, void *ud) {
+  notes *n = ud;
+  n->calls++;
+  n->status = mf_future_poll(f);
+  n->value = integer_of(mf_future_value(f, 0));
+}
+
+static void calls_back_once_where_it_is_dispatched(void) {
+  mf_runtime *rt = open_runtime(backend);
+  mf_pool *pool = pool_of(rt, 1);
+  notes n = {0}, late = {0};
+  CHECK(!is_readable(mf_fd(rt), 0));
+  mf_future *f = submit(pool, "return 5", NULL, 0);
+  CHECK_EQ(mf_future_on_done(f, note, &n), MF_OK);
+  CHECK_EQ(n.calls, 0);
+  dispatch(rt, 1);
+  CHECK(n.calls == 1 && n.status == MF_OK && n.value == 5);
+  CHECK(!is_readable(mf_fd(rt), 0));
+  CHECK_EQ(mf_future_on_done(f, note, &late), MF_OK);
+  mf_future_release(f);
+  CHECK(is_readable(mf_fd(rt), 0));
+  CHECK_EQ(mf_dispatch(rt, 0), 1);
+  CHECK(late.calls == 1 && late.value == 5);
+  CHECK_EQ(mf_dispatch(rt, 0), 0);
+  mf_close(rt);
+}
+
+static void calls_back_for_futures_that_were_released(void) {
+  mf_runtime *rt = open_runtime(backend);
+  mf_pool *pool = pool_of(rt, 1);
+  notes n[20] = {{0}};
+  for (int i = 0; i < 20; i++) {
+    mf_value arg = mf_integer(i);
+    mf_future *f = submit(pool, "return ...", &arg, 1);
+    mf_future_on_done(f, note, &n[i]);
+    mf_future_release(f);
+  }
+  dispatch(rt, 20);
+  for (int i = 0; i < 20; i++)
+    CHECK(n[i].calls == 1 && n[i].value == i);
+  mf_close(rt);
+}
+
+static void calls_back_at_the_latest_when_it_closes(void) {
+  mf_runtime *rt = open_runtime(backend);
+  mf_pool *pool = pool_of(rt, 1);
+  notes n = {0};
+  mf_future *f = submit(pool, "while true do end", NULL, 0);
+  mf_future_on_done(f, note, &n);
+  mf_close(rt);
+  CHECK(n.calls == 1 && n.status == MF_TERMINATED);
+  mf_future_release(f);
+}
+
+static void lights_a_descriptor_when_a_task_has_ended(void) {
+  mf_runtime *rt = open_runtime(backend);
+  mf_pool *pool = pool_of(rt, 1);
+  mf_queue *gate = mf_queue_open(rt, 0);
+  mf_value arg = mf_of_queue(gate);
+  mf_future *f = submit(pool, "(...):get()", &arg, 1);
+  int fd = mf_future_fd(f);
+  CHECK(!is_readable(fd, 20));
+  mf_queue_close(gate);
+  CHECK(is_readable(fd, (int)(LONG * 1000)));
+  CHECK_EQ(mf_future_poll(f), MF_OK);
+  CHECK(is_readable(fd, 0));
+  CHECK_EQ(mf_future_fd(f), fd);
+  mf_future_release(f);
+  f = submit(pool, "", NULL, 0);
+  CHECK_EQ(mf_future_wait(f, LONG), MF_OK);
+  CHECK(is_readable(mf_future_fd(f), 0));
+  mf_future_release(f);
+  mf_queue_release(gate);
+  mf_close(rt);
+}
+
+// ---- Waiting for one of several
+
+static void waits_for_the_first_of_several(void) {
+  mf_runtime *rt = open_runtime(backend);
+  mf_pool *pool = pool_of(rt, 2);
+  mf_queue *gate = mf_queue_open(rt, 0);
+  mf_value arg = mf_of_queue(gate);
+  mf_future *slow = submit(pool, "(...):get()", &arg, 1);
+  mf_future *fast = submit(pool, "return 1", NULL, 0), *none[] = {NULL, NULL};
+  mf_future *all[] = {NULL, slow, fast};
+  size_t i = 9;
+  CHECK_EQ(mf_future_wait_any(all, 3, LONG, &i), MF_OK);
+  CHECK_EQ(i, 2);
+  CHECK_EQ(mf_future_wait_any(all, 2, 0, &i), MF_TIMEDOUT);
+  CHECK_EQ(mf_future_wait_any(all, 2, 0.02, &i), MF_TIMEDOUT);
+  CHECK_EQ(mf_future_wait_any(none, 2, 0, &i), MF_INVALID);
+  mf_queue_close(gate);
+  CHECK_EQ(mf_future_wait_any(all, 2, LONG, &i), MF_OK);
+  CHECK_EQ(i, 1);
+  mf_future_release(slow);
+  mf_future_release(fast);
+  mf_queue_release(gate);
+  mf_close(rt);
+}
+
+// ---- Ctrl-C
+
+static mf_runtime *volatile interrupted;
+
+static void interrupt(int number) {
+  (void)number;
+  mf_interrupt(interrupted, 1);
+}
+
+static void *get_forever(void *queue) {
+  mf_value v;
+  return (void *)(intptr_t)mf_queue_get_value(queue, MF_FOREVER, &v);
+}
+
+static void ends_all_waits_from_a_signal_handler(void) {
+  mf_runtime *rt = open_runtime(backend);
+  mf_queue *q = mf_queue_open(rt, 0);
+  mf_pool *pool = pool_of(rt, 1);
+  pthread_t threads[3];
+  void *got;
+  interrupted = rt;
+  signal(SIGUSR1, interrupt);
+  for (int i = 0; i < 3; i++)
+    pthread_create(&threads[i], NULL, get_forever, q);
+  usleep(20000);
+  raise(SIGUSR1);
+  for (int i = 0; i < 3; i++) {
+    pthread_join(threads[i], &got);
+    CHECK_EQ((intptr_t)got, MF_INTERRUPTED);
+  }
+  mf_value arg = mf_of_queue(q), v;
+  mf_future *f = submit(pool, "return (...):get()", &arg, 1);
+  CHECK_EQ(mf_future_wait(f, LONG), MF_INTERRUPTED);
+  CHECK_EQ(mf_queue_get_value(q, 0, &v), MF_EMPTY);
+  mf_interrupt(rt, 0);
+  CHECK_EQ(mf_queue_put_bytes(q, "x", 1, LONG), MF_OK);
+  CHECK_EQ(mf_future_wait(f, LONG), MF_OK);
+  mf_future_release(f);
+  mf_queue_release(q);
+  mf_close(rt);
+}
+
+// ---- Sinks
+
+typedef struct heard {
+  char text[4096];
+  size_t size;
+  int errors;
+  char error[1000];
+  mf_status status;
+} heard;
+
+static void hear(void *ud, const char *worker, int stream, const char *data, size_t size) {
+  heard *h = ud;
+  h->size += (size_t)snprintf(h->text + h->size, sizeof h->text - h->size, "[%s %d] %.*s", worker,
+                              stream, (int)size, data);
+}
+
+static void hear_error(void *ud, mf_status status, const char *text) {
+  heard *h = ud;
+  h->errors++;
+  h->status = status;
+  snprintf(h->error, sizeof h->error, "%s", text);
+}
+
+static mf_runtime *open_with_sinks(heard *h) {
+  mf_config c = {.size = sizeof c,
+                 .backend = backend,
+                 .shared_limit = (size_t)256 << 20,
+                 .on_output = hear,
+                 .on_error = hear_error,
+                 .ud = h};
+  return mf_open(&c, NULL, 0);
+}
+
+static void hears_what_workers_print(void) {
+  heard h = {.size = 0};
+  mf_runtime *rt = open_with_sinks(&h);
+  mf_pool *pool = pool_of(rt, 1);
+  mf_future *f =
+      submit(pool, "print('one', 2) io.stderr:write('three\\n') io.write('four')", NULL, 0);
+  CHECK_EQ(mf_future_wait(f, LONG), MF_OK);
+  CHECK_EQ(h.size, 0);
+  dispatch(rt, 2);
+  CHECK(strcmp(h.text, "[Pool-1:1 1] one\t2\n[Pool-1:1 2] three\n") == 0);
+  mf_future_release(f);
+  mf_pool_close(pool);
+  mf_close(rt);
+  CHECK(strstr(h.text, "[Pool-1:1 1] four") != NULL);
+}
+
+static void hears_of_errors_that_nobody_asked_for(void) {
+  heard h = {.errors = 0};
+  mf_runtime *rt = open_with_sinks(&h);
+  mf_pool *pool = pool_of(rt, 1);
+  mf_future *asked = submit(pool, "error 'asked'", NULL, 0);
+  CHECK_EQ(mf_future_wait(asked, LONG), MF_FAILED);
+  mf_future_release(asked);
+  mf_future_release(submit(pool, "error 'unasked'", NULL, 0));
+  mf_future_release(submit(pool, "return 'fine'", NULL, 0));
+  dispatch(rt, 1);
+  CHECK_EQ(mf_pool_wait(pool, LONG), MF_OK);
+  CHECK(h.errors == 1 && h.status == MF_FAILED && strstr(h.error, "unasked") != NULL);
+  mf_future *kept = submit(pool, "error 'kept'", NULL, 0);
+  CHECK_EQ(mf_pool_wait(pool, LONG), MF_OK);
+  mf_close(rt);
+  CHECK(h.errors == 2 && strstr(h.error, "kept") != NULL);
+  mf_future_release(kept);
+}
+
+static void run_all(mf_backend which) {
+  backend = which;
+  RUN(calls_back_once_where_it_is_dispatched);
+  RUN(calls_back_for_futures_that_were_released);
+  RUN(calls_back_at_the_latest_when_it_closes);
+  RUN(lights_a_descriptor_when_a_task_has_ended);
+  RUN(waits_for_the_first_of_several);
+  RUN(ends_all_waits_from_a_signal_handler);
+  RUN(hears_what_workers_print);
+  RUN(hears_of_errors_that_nobody_asked_for);
+}
+
+int main(void) {
+  alarm(120);
+  run_all(MF_THREAD);
+  run_all(MF_PROCESS);
+  return check_done();
+}
