@@ -1,0 +1,495 @@
+---@meta moonfleet
+
+-- The public surface of Moonfleet, for editors (LuaLS) and for readers. Nothing loads this file.
+--
+-- Timeouts are seconds, fractions allowed: nil and math.huge wait for ever, 0 does not wait.
+-- Misuse raises a string at the caller's line; what fails at run time raises a mf.Error.
+
+---@class moonfleet
+---@field _VERSION string   "Moonfleet 0.1.0"
+---@field Error table   the metatable of all mf.Error
+local mf = {}
+
+-- Errors and objects -----------------------------------------------------------------------------
+
+---@alias mf.Kind "worker_died"|"timeout"|"cancelled"|"terminated"|"closed"|"not_sendable"|"decode"|"memory_limit"|"no_memory"|"system"|"initializer"|"deadlock"|"interrupted"
+
+--- What failed at run time. `tostring` gives the message.
+---@class mf.Error
+---@field kind mf.Kind
+---@field message string
+---@field worker? string   worker_died: its name
+---@field pid? integer   worker_died
+---@field exitcode? integer   worker_died: of os.exit, or -signal
+---@field stopped? boolean   timeout: true when a task was ended by its own limit
+---@field path? string   not_sendable: where the value is
+---@field errno? integer   system
+---@field index? integer   of a failed item (on_error = "collect")
+---@field item? any   that item
+---@field value? any   what it raised
+---@field traceback? string   the worker's
+
+--- Is it a mf.Error (of this kind)?
+---@param e any
+---@param kind? mf.Kind
+---@return boolean
+---@usage if mf.is_error(e, "timeout") then retry() end
+function mf.is_error(e, kind) end
+
+--- "Queue", "Process", "Thread", "Lock", "Pool", "Future", "Iterator" ...; nil of what is none.
+---@param value any
+---@return string?
+function mf.type(value) end
+
+-- Values -----------------------------------------------------------------------------------------
+
+--- The values as a string of bytes. Raises not_sendable, with the path.
+---@param ... any
+---@return string
+---@usage local bytes = mf.encode({ 1, 2 }, "x")
+function mf.encode(...) end
+
+--- What mf.encode was given. Of any bytes whatever it returns, or raises decode.
+---@param bytes string
+---@param options? { functions?: boolean }   functions: loads bytecode too; from one's own family only
+---@return any ...
+function mf.decode(bytes, options) end
+
+--- What would travel with a function; its tostring is a readable list.
+---@param fn function
+---@return { upvalues: table, globals: table, modules: table, problem?: string }
+---@usage print(mf.captures(work))
+function mf.captures(fn) end
+
+--- Gives a class a name by which it travels: what arrives has the receiver's own.
+---@param name string
+---@param value table|function
+---@usage mf.register("Point", Point)
+function mf.register(name, value) end
+
+-- Time, machine, callbacks -----------------------------------------------------------------------
+
+--- Monotonic seconds.
+---@return number
+function mf.time() end
+
+--- Sleeps; callbacks that are due are run. Ends when the worker is stopped or Ctrl-C is pressed.
+---@param seconds number
+function mf.sleep(seconds) end
+
+---@return integer
+function mf.getpid() end
+
+--- CPUs that may be used: affinity and cgroup quotas count.
+---@return integer
+function mf.cpu_count() end
+
+--- Runs the callbacks that are due, without waiting.
+---@return integer   how many
+function mf.poll() end
+
+--- A descriptor that is readable when callbacks are due.
+---@return integer
+function mf.fd() end
+
+-- Backends ---------------------------------------------------------------------------------------
+
+---@alias mf.Backend "process"|"thread"|"serial"
+
+--- The default of this state and of the workers that it starts from now on.
+---@param backend mf.Backend   serial: pools only
+function mf.set_backend(backend) end
+
+--- A module like mf whose constructors default to that backend.
+---@param backend mf.Backend
+---@return moonfleet
+---@usage local mf = require("moonfleet").with("thread")
+function mf.with(backend) end
+
+-- Workers ----------------------------------------------------------------------------------------
+
+---@class mf.Process
+---@field name string   default Process-1, Thread-1 ...; may be set before the start
+---@field pid? integer   of a thread: its process's; nil before the start
+---@field ident any   no other worker has it
+---@field daemon boolean   terminated at the end of its starter; may be set before the start
+---@field backend "process"|"thread"
+---@field sentinel integer   a descriptor that is readable once the worker has ended
+---@field exitcode? integer   nil before the end; 0; 1 after an error; of os.exit; -signal
+local Process = {}
+
+---@class mf.ProcessOptions
+---@field target fun(...): any   or "module:name"
+---@field args? table   `n` is honoured
+---@field kwargs? table   arrives behind the arguments
+---@field name? string
+---@field daemon? boolean
+---@field backend? "process"|"thread"
+---@field memory_limit? integer   bytes
+
+--- A worker that is not started yet.
+---@param target fun(...): any|string|mf.ProcessOptions
+---@param ... any
+---@return mf.Process
+---@usage local p = mf.Process(print, "hello") p:start() p:join()
+---@usage local Worker = mf.Process:extend { run = function(self) return self.a end }
+function mf.Process(target, ...) end
+
+--- A Process with backend = "thread".
+---@param target fun(...): any|string|mf.ProcessOptions
+---@param ... any
+---@return mf.Process
+function mf.Thread(target, ...) end
+
+--- Process(...), started.
+---@return mf.Process
+---@usage local sum = mf.spawn(function(a, b) return a + b end, 1, 2):result()
+function mf.spawn(target, ...) end
+
+--- A subclass: its instances, made by calling it with a table of fields, run their method `run`
+--- with a copy of themselves. Metamethods given here hold for instances.
+---@param definition table
+function Process:extend(definition) end
+
+--- Starts it; target, args and kwargs are encoded now. Raises not_sendable, system, no_memory.
+---@return mf.Process self
+function Process:start() end
+
+--- Waits for the end.
+---@param timeout? number
+---@return boolean ended   true, or false, "timeout"
+---@return string? reason
+function Process:join(timeout) end
+
+---@return boolean
+function Process:is_alive() end
+
+--- Ends it, an endless loop included. Of a thread the to-be-closed variables run.
+function Process:terminate() end
+
+--- Ends it without running any more of its code but finalizers.
+function Process:kill() end
+
+--- Releases an ended worker; its fields stay readable, all else raises. Twice is harmless.
+function Process:close() end
+
+--- Joins and returns what the target returned, or raises what it raised (strings with the worker's
+--- traceback behind them); worker_died, terminated, memory_limit, timeout.
+---@param timeout? number
+---@return any ...
+function Process:result(timeout) end
+
+--- Joins and returns the bare error value and the traceback; nil when there was none.
+---@param timeout? number
+---@return any error
+---@return string? traceback
+function Process:exception(timeout) end
+
+--- The worker in which this is called, or the main state, whose name is "main".
+---@return mf.Process
+function mf.current_process() end
+
+--- Who started this worker: name, pid, ident, is_alive(), join([timeout]); nil in the main state.
+---@return mf.Process?
+function mf.parent_process() end
+
+--- The workers that this one has started and that run.
+---@return mf.Process[]
+function mf.active_children() end
+
+-- Queues -----------------------------------------------------------------------------------------
+
+---@class mf.Queue
+---@field fd integer   readable while a get would not wait
+local Queue = {}
+
+--- First in, first out, of any sendable values, for all workers.
+---@param maxsize? integer|{ maxsize?: integer, max_bytes?: integer }   0 or nil: unbounded
+---@return mf.Queue
+function mf.Queue(maxsize) end
+
+mf.JoinableQueue = mf.Queue
+mf.SimpleQueue = mf.Queue
+
+--- Raises not_sendable first.
+---@param value any
+---@param timeout? number
+---@return true?   or nil, "timeout"|"closed"
+---@return string? reason
+function Queue:put(value, timeout) end
+
+---@return true?   or nil, "full"|"closed"
+---@return string? reason
+function Queue:put_nowait(value) end
+
+--- `nil` is a legal message: success is reason == nil.
+---@param timeout? number
+---@return any value   or nil, "timeout"|"closed"
+---@return string? reason
+function Queue:get(timeout) end
+
+---@return any value   or nil, "empty"|"closed"
+---@return string? reason
+function Queue:get_nowait() end
+
+--- All are encoded first.
+---@param list table   `n` is honoured
+---@param timeout? number
+---@return integer count   how many were put; a reason where fewer than all
+---@return string? reason
+function Queue:put_many(list, timeout) end
+
+--- What is there, waiting for the first message only.
+---@param max integer
+---@param timeout? number
+---@return table? list   with n; or nil, reason
+---@return string? reason
+function Queue:get_many(max, timeout) end
+
+--- Yields (running number, message) until the queue is closed and drained.
+---@usage for i, v in q:iter() do print(i, v) end
+function Queue:iter() end
+
+---@return integer
+function Queue:size() end
+Queue.qsize = Queue.size
+
+---@return boolean
+function Queue:empty() end
+---@return boolean
+function Queue:full() end
+
+--- Puts end; gets drain, then give nil, "closed".
+function Queue:close() end
+
+-- Locks ------------------------------------------------------------------------------------------
+
+---@class mf.Lock
+local Lock = {}
+
+---@return mf.Lock
+function mf.Lock() end
+--- A lock that its holder may acquire again.
+---@return mf.Lock
+function mf.RLock() end
+
+---@param timeout? number
+---@return boolean   true; true, "abandoned" when the last holder ended while it held it; or false,
+--- "timeout"
+---@return string? reason
+function Lock:acquire(timeout) end
+
+--- Raises unless this worker holds it.
+function Lock:release() end
+---@return boolean
+function Lock:locked() end
+
+--- fn's results; releases and passes errors on.
+---@param fn fun(...): any
+---@return any ...
+function Lock:with(fn, ...) end
+
+--- A guard that releases at the end of its scope; its field `abandoned` tells of the last holder.
+---@usage local _ <close> = lock:hold()
+function Lock:hold() end
+
+---@class mf.Semaphore: mf.Lock
+local Semaphore = {}
+
+---@param count? integer   default 1
+---@return mf.Semaphore
+function mf.Semaphore(count) end
+
+--- Raises on release above `count`; gets back what a dead worker had acquired.
+---@param count? integer   default 1
+---@return mf.Semaphore
+function mf.BoundedSemaphore(count) end
+
+---@param count? integer   default 1
+function Semaphore:release(count) end
+---@return integer
+function Semaphore:value() end
+
+-- Pools ------------------------------------------------------------------------------------------
+
+---@class mf.Pool
+---@field size integer   workers that it is to have
+---@field name string
+local Pool = {}
+
+---@class mf.PoolOptions
+---@field workers? integer   default mf.cpu_count(); also `processes`, `max_workers`
+---@field backend? mf.Backend
+---@field name? string   default Pool-1
+---@field initializer? fun(...)   called in each worker before its first task
+---@field initargs? table
+---@field max_tasks_per_worker? integer   also `maxtasksperchild`
+---@field task_timeout? number   seconds that a task may run
+---@field memory_limit? integer   bytes of each worker
+
+---@param workers? integer|mf.PoolOptions
+---@return mf.Pool
+---@usage local pool <close> = mf.Pool(4)
+function mf.Pool(workers) end
+
+---@param workers? integer|mf.PoolOptions
+---@return mf.Pool
+function mf.ThreadPool(workers) end
+
+--- The default pool, made at first use and kept warm.
+---@return mf.Pool
+function mf.pool() end
+
+---@class mf.MapOptions
+---@field chunksize? integer   items of one job; default: chosen from measured time
+---@field window? integer   items in flight, results not yet taken included; default: 4 chunks a worker
+---@field timeout? number   of the whole call; of imap: of each step
+---@field task_timeout? number   of each item
+---@field progress? boolean|string   lines on standard error
+---@field on_error? "raise"|"collect"   collect: a mf.Error stands in the place of a failed item
+---@field seed? integer   each item draws the same random numbers, however many workers there are
+
+---@alias mf.Input table|mf.Queue|mf.Iterator|fun(): any
+
+--- Waits and gives the results.
+---@param f fun(...): any
+---@param args? table
+---@param kwargs? table
+---@return any ...
+function Pool:apply(f, args, kwargs) end
+
+---@return mf.Future
+function Pool:apply_async(f, args, kwargs, callback, error_callback) end
+
+--- Also submit{ target=, args=, kwargs=, task_timeout=, name= }.
+---@return mf.Future
+---@usage local f = pool:submit(resize, "a.png") print(f:get())
+function Pool:submit(f, ...) end
+
+--- Applies f to every item; results in input order, with n. Raises the first failed item's error.
+---@param f fun(item: any): any
+---@param xs mf.Input
+---@param opts? mf.MapOptions
+---@return table
+---@usage local squares = pool:map(function(x) return x * x end, { 1, 2, 3 })
+function Pool:map(f, xs, opts) end
+
+--- map with the elements of each item as arguments.
+---@return table
+function Pool:starmap(f, xs, opts) end
+
+---@return mf.Future
+function Pool:map_async(f, xs, opts, callback, error_callback) end
+---@return mf.Future
+function Pool:starmap_async(f, xs, opts, callback, error_callback) end
+
+--- Yields (index, values...) in input order; pulls its input only as fast as results are taken.
+---@return mf.Iterator
+---@usage for i, v in pool:imap(work, io.lines(path)) do print(i, v) end
+function Pool:imap(f, xs, opts) end
+--- The same, whichever is ready first.
+---@return mf.Iterator
+function Pool:imap_unordered(f, xs, opts) end
+---@return mf.Iterator
+function Pool:istarmap(f, xs, opts) end
+
+--- Folds with an associative f; init enters once, first.
+---@return any
+function Pool:reduce(f, xs, init, opts) end
+
+--- Runs f on every worker, later ones included.
+---@return table results
+function Pool:everywhere(f, ...) end
+
+--- No more tasks; those that it has are finished.
+function Pool:close() end
+--- Its tasks end as `terminated`.
+function Pool:terminate() end
+--- Waits for the workers' end; raises before close.
+---@param timeout? number
+---@return boolean ended   true, or false, "timeout"
+---@return string? reason
+function Pool:join(timeout) end
+---@param workers integer
+function Pool:resize(workers) end
+--- Each worker is replaced when idle.
+function Pool:restart() end
+---@return { workers: integer, submitted: integer, queued: integer, running: integer, done: integer, failed: integer, cancelled: integer, died: integer }
+function Pool:stats() end
+
+-- On the default pool:
+mf.map, mf.starmap, mf.map_async, mf.starmap_async = Pool.map, Pool.starmap, Pool.map_async,
+  Pool.starmap_async
+mf.imap, mf.imap_unordered, mf.istarmap = Pool.imap, Pool.imap_unordered, Pool.istarmap
+mf.reduce, mf.submit, mf.apply, mf.apply_async = Pool.reduce, Pool.submit, Pool.apply,
+  Pool.apply_async
+mf.everywhere = Pool.everywhere
+
+-- Futures ----------------------------------------------------------------------------------------
+
+---@class mf.Future
+---@field fd integer   readable once done; poll it, do not read or close it
+local Future = {}
+
+--- All values of the task, again and again; raises its error, or timeout.
+---@param timeout? number
+---@return any ...
+function Future:get(timeout) end
+Future.result = Future.get
+
+---@param timeout? number
+---@return boolean done   true, or false, "timeout"
+---@return string? reason
+function Future:wait(timeout) end
+
+---@param timeout? number
+---@return any error   nil when there was none
+---@return string? traceback
+function Future:exception(timeout) end
+
+---@return string?
+function Future:traceback() end
+---@return boolean
+function Future:done() end
+---@return boolean
+function Future:running() end
+---@return boolean
+function Future:successful() end
+---@return boolean
+function Future:cancelled() end
+
+--- True when it is or was cancelled; force: ends a task that runs.
+---@param options? { force?: boolean }
+---@return boolean
+function Future:cancel(options) end
+
+--- fn(future) is called in this state, in its next waiting call or mf.poll().
+---@param fn fun(future: mf.Future)
+function Future:add_done_callback(fn) end
+
+--- A Future of fn's results; of a failed one: of the same error.
+---@param fn fun(...): any
+---@return mf.Future
+function Future:then_(fn) end
+
+-- Iterators --------------------------------------------------------------------------------------
+
+--- A callable object that yields (index, values...); leaving a `for` early closes it.
+---@class mf.Iterator
+---@operator call: integer?
+local Iterator = {}
+
+--- What has not begun is dropped. Twice is harmless.
+function Iterator:close() end
+
+--- The numbers a .. b, b included.
+---@return mf.Iterator
+---@usage pool:map(f, mf.range(1, 100))
+function mf.range(a, b, step) end
+
+--- An iterator of what a generic `for` takes.
+---@return mf.Iterator
+---@usage pool:starmap(f, mf.iter(pairs(t)))
+function mf.iter(f, s, var) end
+
+return mf
