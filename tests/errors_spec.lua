@@ -100,7 +100,7 @@ helper.for_each_pool(function(backend, new_pool)
       local pool <close> = new_pool()
       local err = helper.raised(pool.apply, pool, function()
         package.preload["spec.only_there"] = function() return { f = function() end } end
-        error(require "spec.only_there")
+        error((require "spec.only_there"))
       end)
       assert.is_truthy(tostring(err):find("spec.only_there", 1, true), tostring(err))
       assert.are.equal(1, pool:apply(math.abs, { -1 }))

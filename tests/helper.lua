@@ -127,7 +127,11 @@ end
 -- The process that forks the workers, and what first use opens, are not leaks.
 local function warm_up()
   pcall(function() mf.spawn(print):join(helper.long) end)
-  pcall(function() mf.Thread(function() end):start() end)
+  pcall(function()
+    local thread = mf.Thread(function() return io.read() end)
+    thread:start()
+    thread:join(helper.long)
+  end)
   pcall(function()
     local worker = mf.spawn(function() end)
     local _ = worker.sentinel
