@@ -385,8 +385,9 @@ int mfi_exec_worker(mfi_self *self, mfi_object *worker) {
       mfi_exec_close_spares(l.m);
     }
     lua_settop(L, 0);
+    bool bound = l.m != NULL && l.m->stop != NULL; // the context goes with the state
     mfi_state_close(L);
-    if (l.m != NULL && l.m->stop != NULL)
+    if (bound)
       mfi_stop_unbind(&l.stop);
   }
   if (output != NULL) {
