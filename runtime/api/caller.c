@@ -16,6 +16,15 @@ static _Thread_local mfi_self *worker_here;
 
 void mfi_caller_is_worker(mfi_self *self) { worker_here = self; }
 
+void mfi_caller_was_worker(mf_runtime *rt) {
+  mfi_caller *c = pthread_getspecific(rt->key);
+  worker_here = NULL;
+  if (c == NULL || c->own.slot != NULL)
+    return;
+  pthread_setspecific(rt->key, NULL);
+  free(c);
+}
+
 static mfi_self *worker_of(const mf_runtime *rt) {
   mfi_self *self = worker_here;
   return self != NULL && self->runtime == &rt->rt ? self : NULL;
@@ -161,7 +170,7 @@ mfi_status mfi_caller_wait(mf_runtime *rt, mfi_waiter *wait, void *what, double 
     return MFI_INVALID;
   if (c == NULL)
     return load_acquire(&rt->closed) != 0 ? MFI_CLOSED : MFI_NOMEM;
-  store_seqcst(&c->inside, 1u); // pairs with the load in mfi_callers_end
+  store_seqcst(&c->inside, 1u); // pairs with the load in mfi_callers_wait
   mfi_status st = MFI_CLOSED;
   if (load_seqcst(&rt->closed) == 0)
     st = wait_inside(rt, mfi_caller_self(c), wait, what, mfi_os_deadline(timeout));
@@ -191,7 +200,7 @@ static bool any_inside(mf_runtime *rt) {
   return false;
 }
 
-void mfi_callers_end(mf_runtime *rt) {
+void mfi_callers_wait(mf_runtime *rt) {
   mfi_lock_home(rt);
   while (any_inside(rt)) {
     note_callers(rt);
@@ -199,6 +208,11 @@ void mfi_callers_end(mf_runtime *rt) {
     mfi_os_sleep_until(mfi_os_now() + 1000000);
     mfi_lock_home(rt);
   }
+  mfi_unlock_home(rt);
+}
+
+void mfi_callers_end(mf_runtime *rt) {
+  mfi_lock_home(rt);
   pthread_key_delete(rt->key);
   while (rt->callers != NULL) {
     mfi_caller *c = rt->callers;

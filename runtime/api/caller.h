@@ -35,11 +35,13 @@ mfi_status mfi_caller_wait(mf_runtime *rt, mfi_waiter *wait, void *what, double 
 
 // Has every call that waits look up.
 void mfi_callers_note(mf_runtime *rt);
-// For mf_close: waits until no call waits any more, and ends the callers.
+// For mf_close: waits until no call waits any more; later, when no worker is left, ends the callers.
+void mfi_callers_wait(mf_runtime *rt);
 void mfi_callers_end(mf_runtime *rt);
 void mfi_caller_destroy(void *caller); // a thread's end
 
-// What this thread runs, if it is a worker.
+// This thread is a worker's, from its beginning to its end.
 void mfi_caller_is_worker(mfi_self *self);
+void mfi_caller_was_worker(mf_runtime *rt);
 
 #endif

@@ -252,7 +252,7 @@ void mf_close(mf_runtime *rt) {
   if (rt == NULL || rt->in_child)
     return;
   store_seqcst(&rt->closed, 1u);
-  mfi_callers_end(rt);
+  mfi_callers_wait(rt);
   mfi_lock_home(rt);
   store_seqcst(&rt->rt.region->closing, 1u);
   end_pools(rt);
@@ -260,6 +260,7 @@ void mf_close(mf_runtime *rt) {
   mfi_unlock_home(rt);
   wait_for_workers(rt);
   mfi_warden_end(&rt->rt);
+  mfi_callers_end(rt);
   mfi_dispatch_stop(rt);
   mfi_dispatch_close(rt);
   if (rt->stop_installed && load_acquire(&rt->rt.threads) == 0)

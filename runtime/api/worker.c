@@ -100,7 +100,7 @@ int mfi_worker_run_host(mfi_self *self, mfi_object *worker) {
     rt->in_child = true;
   mfi_caller_is_worker(self);
   int code = mfi_exec_worker(self, worker);
-  mfi_caller_is_worker(NULL);
+  mfi_caller_was_worker(rt);
   return code;
 }
 
