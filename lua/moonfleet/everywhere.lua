@@ -12,23 +12,33 @@ local function error_of(pool, text, failure)
   return errors.outcome(failure.status, text, value, failure.traceback)
 end
 
--- Takes all jobs of the batch: results by worker, and the first failure.
+-- Takes all jobs of the batch: results by worker, and the first failure. The job of a worker that
+-- left before it came to it is cancelled; there is nothing to tell.
 local function take_all(batch)
   local results, first_failure = { n = 0 }, nil
   while true do
     local n, _, failures, status = core.batch_next(batch, results, results.n + 1, "first", nil)
     if not n then return results, first_failure end
-    if status ~= "ok" then failures, n = failures or { { status = status } }, math.max(n, 1) end
+    if status ~= "ok" and status ~= "cancelled" then
+      failures, n = failures or { { status = status } }, math.max(n, 1)
+    end
     first_failure = first_failure or failures and failures[1]
     results.n = results.n + n
   end
+end
+
+local function submit(pool, batch, args)
+  if core.pool_get(pool, "backend") == "serial" then -- its one state
+    return core.batch_list(batch, { args }, 1, 1, 1, true, 1)
+  end
+  return core.batch_everywhere(batch, args)
 end
 
 --- Runs f(...) on every worker of the pool; see pool.lua.
 return function(pool, f, ...)
   local text = label.here "everywhere"
   local batch = broken.guard(pool, text, core.batch, pool, f, { label = text, each = true })
-  broken.guard(pool, text, core.batch_everywhere, batch, table.pack(...))
+  broken.guard(pool, text, submit, pool, batch, table.pack(...))
   local results, failure = take_all(batch)
   core.batch_close(batch)
   if failure then error(error_of(pool, text, failure), 0) end

@@ -129,7 +129,7 @@ function methods:cancel(options)
   check.self(self, "Future", "cancel")
   check.type(options, 1, "cancel", "table", true)
   local force = check.options(options or {}, { force = "boolean" }, "cancel").force
-  return core.future_cancel(self, force or false)
+  return core.future_cancel(self, force or false) or core.future_status(self) == "cancelled"
 end
 
 -- Callbacks --------------------------------------------------------------------------------------
@@ -173,8 +173,23 @@ end
 
 -- Errors that nobody asked for -------------------------------------------------------------------
 
+local silent = { ok = true, cancelled = true, terminated = true }
+
+-- Names of pools whose broken initializer was told of: all their tasks end with its error.
+local told = {}
+
+local function is_told(self, status)
+  if status ~= "initializer" then return silent[status] or false end
+  local pool = core.future_pool(self)
+  local name = pool and core.pool_get(pool, "name") or ""
+  local before = told[name]
+  told[name] = true
+  return before or false
+end
+
 core.on_unasked(function(self)
   local status = core.future_status(self)
+  if not status or is_told(self, status) then return end
   local label = core.future_label(self)
   local err, traceback = bare(self, status, core.future_values(self))
   callbacks.report(label .. " failed, and nobody asked for it", err, traceback)
