@@ -135,7 +135,8 @@ void mfi_worker_each(mfi_self *self, uint64_t parent,
   for (uint32_t i = 1; i < top; i++) {
     mfi_handle h = load_acquire(&mfi_slot_at(self, i)->worker);
     mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
-    if (o == NULL || o->kind != MFI_KIND_WORKER || mfi_worker_of(o)->parent != parent)
+    if (o == NULL || load_acquire(&o->kind) != MFI_KIND_WORKER ||
+        load_acquire(&mfi_worker_of(o)->parent) != parent)
       continue;
     fn(self, h, o, ctx);
   }

@@ -5,8 +5,6 @@
 #include "base/atomic.h"
 #include "mem/region.h"
 
-#include <string.h>
-
 // A slot that was never used: real memory, its lock made once for all.
 static uint32_t fresh(mfi_self *self) {
   mfi_region *r = self->region;
@@ -21,12 +19,14 @@ static uint32_t fresh(mfi_self *self) {
   return (uint32_t)index;
 }
 
-// All but what names the slot and its lock.
+typedef uint64_t __attribute__((may_alias)) any_word;
+
+// All but what names the slot and its lock. Others may look at it while they go over all slots.
 static void clear(mfi_slot *s) {
   uint32_t generation = s->generation;
   uint64_t next = s->next_free;
-  char *from = (char *)s, *lock = (char *)&s->lock;
-  memset(from, 0, (size_t)(lock - from));
+  for (any_word *at = (void *)s; at < (any_word *)(void *)&s->lock; at++)
+    store_relaxed(at, (uint64_t)0);
   s->generation = generation;
   s->next_free = next;
 }
@@ -54,9 +54,13 @@ uint32_t mfi_slot_take(mfi_self *self) {
   return (uint32_t)index;
 }
 
+// A thread that gives its own slot away, as its last act, must not write there behind the commit:
+// the slot may be somebody else's by then. It names its lock in a place of its own.
 void mfi_slot_release(mfi_self *self, uint32_t index) {
   mfi_region *r = self->region;
-  mfi_slot *s = mfi_slot_at(self, index);
+  mfi_slot *s = mfi_slot_at(self, index), nowhere = {.used = 1};
+  if (index == self->index)
+    self->slot = &nowhere;
   mfi_lock_take(self, &r->slots_lock);
   mfi_assert(s->used == 1);
   mfi_change32(self, &r->slots_lock, &s->used, 0);
@@ -65,6 +69,8 @@ void mfi_slot_release(mfi_self *self, uint32_t index) {
   mfi_change64(self, &r->slots_lock, &r->free_slot, index);
   mfi_lock_commit(self, &r->slots_lock);
   mfi_lock_give(self, &r->slots_lock);
+  if (index == self->index)
+    self->slot = s;
 }
 
 uint64_t mfi_slot_id(mfi_self *self, uint32_t index) {
