@@ -35,7 +35,8 @@ mfi_status mfi_caller_wait(mf_runtime *rt, mfi_waiter *wait, void *what, double 
 
 // Has every call that waits look up.
 void mfi_callers_note(mf_runtime *rt);
-// For mf_close: waits until no call waits any more; later, when no worker is left, ends the callers.
+// For mf_close: waits until no call waits any more; later, when no worker is left, ends the
+// callers.
 void mfi_callers_wait(mf_runtime *rt);
 void mfi_callers_end(mf_runtime *rt);
 void mfi_caller_destroy(void *caller); // a thread's end

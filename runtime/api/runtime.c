@@ -216,19 +216,22 @@ static void end_pools(mf_runtime *rt) {
   rt->pools = NULL;
 }
 
+static bool stop_worker(mfi_self *self, mfi_handle h) {
+  uint32_t place;
+  if (h == 0 || mfi_handle_add(self, h, &place) != MFI_OK)
+    return false;
+  mfi_worker_stop(self, mfi_object_of(self, h), SIGTERM);
+  mfi_handle_drop(self, place);
+  return true;
+}
+
 // Every worker of the runtime, whoever started it. How many there are.
 static int stop_workers(mf_runtime *rt) {
   mfi_self *self = &rt->home;
   uint64_t top = load_acquire(&self->region->slots_top);
   int n = 0;
-  for (uint32_t i = 1; i < top; i++) {
-    mfi_handle h = load_acquire(&mfi_slot_at(self, i)->worker);
-    mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
-    if (o == NULL || o->kind != MFI_KIND_WORKER)
-      continue;
-    mfi_worker_stop(self, o, SIGTERM);
-    n++;
-  }
+  for (uint32_t i = 1; i < top; i++)
+    n += stop_worker(self, load_acquire(&mfi_slot_at(self, i)->worker));
   return n;
 }
 

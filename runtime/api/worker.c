@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BURIAL_SECONDS 0.5
+
 static mf_runtime *runtime_of(void *ud) { return ud; }
 
 // ---- In a state
@@ -165,22 +167,36 @@ mf_status mf_on_worker_stop(mf_runtime *rt, int (*fn)(lua_State *L, void *ud), v
 static int count(mf_runtime *rt, bool processes) {
   mfi_self *self = &rt->home;
   uint64_t top = load_acquire(&self->region->slots_top);
+  uint32_t here = (uint32_t)mfi_os_pid();
   int n = 0;
   for (uint32_t i = 1; i < top; i++) {
-    mfi_handle h = load_acquire(&mfi_slot_at(self, i)->worker);
-    mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
-    if (o != NULL && o->kind == MFI_KIND_WORKER)
-      n += !processes || mfi_worker_of(o)->backend == MFI_BACKEND_PROCESS;
+    mfi_slot *s = mfi_slot_at(self, i);
+    if (load_acquire(&s->worker) != 0)
+      n += !processes || load_acquire(&s->pid) != here;
   }
   return n;
 }
 
 int mfi_worker_count(mf_runtime *rt) { return count(rt, false); }
 
-// The warden is as the host was when it was forked. A new one takes its place when it has nothing
-// to look after.
+static bool has_process_pool(const mf_runtime *rt) {
+  for (const mf_pool *p = rt->pools; p != NULL; p = p->next)
+    if (mfi_core_of(p->core)->backend == MFI_BACKEND_PROCESS)
+      return true;
+  return false;
+}
+
+// The warden is as the host was when it was forked. A new one takes its place when it has nothing to
+// look after; the workers of a pool that was closed just now take a moment to be buried.
 void mfi_worker_refresh(mf_runtime *rt) {
-  if (!rt->stale || rt->rt.warden < 0 || count(rt, true) > 0)
+  if (rt->rt.warden < 0)
+    rt->stale = false; // it is about to be forked
+  if (!rt->stale || has_process_pool(rt))
+    return;
+  mfi_ns until = mfi_os_deadline(BURIAL_SECONDS);
+  while (count(rt, true) > 0 && mfi_os_now() < until)
+    mfi_os_sleep_until(mfi_os_now() + 500000);
+  if (count(rt, true) > 0)
     return;
   mfi_warden_end(&rt->rt);
   rt->stale = false;

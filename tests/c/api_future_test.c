@@ -79,7 +79,7 @@ static void calls_back_at_the_latest_when_it_closes(void) {
   mf_runtime *rt = open_runtime(backend);
   mf_pool *pool = pool_of(rt, 1);
   notes n = {0};
-  mf_future *f = submit(pool, "while true do end", NULL, 0);
+  mf_future *f = submit(pool, FOR_EVER, NULL, 0);
   mf_future_on_done(f, note, &n);
   mf_close(rt);
   CHECK(n.calls == 1 && n.status == MF_TERMINATED);

@@ -147,7 +147,7 @@ static void stops_a_running_task_when_forced_to(void) {
   mf_pool *pool = pool_of(rt, 1);
   mf_queue *q = mf_queue_open(rt, 0);
   mf_value arg = mf_of_queue(q), up;
-  mf_future *f = submit(pool, "(...):put(1) while true do pcall(select, '#') end", &arg, 1);
+  mf_future *f = submit(pool, "(...):put(1) " FOR_EVER_CAUGHT, &arg, 1);
   mf_future *next = submit(pool, "return 'next'", NULL, 0);
   CHECK_EQ(mf_queue_get_value(q, LONG, &up), MF_OK);
   CHECK_EQ(mf_future_cancel(f, 0), 0);
@@ -182,7 +182,7 @@ static void keeps_limits_of_time_and_memory(void) {
   mf_limits limits = {.size = sizeof limits, .task_timeout = 0.1, .memory = 4 << 20};
   mf_pool_config c = {.size = sizeof c, .backend = backend, .workers = 1, .limits = &limits};
   mf_pool *pool = mf_pool_open(rt, &c);
-  mf_future *f = submit(pool, "while true do end", NULL, 0);
+  mf_future *f = submit(pool, FOR_EVER, NULL, 0);
   mf_future *g = submit(pool, "return ('x'):rep(1 << 24)", NULL, 0);
   CHECK_EQ(mf_future_wait(f, LONG), MF_TASK_TIMEOUT);
   CHECK_EQ(mf_future_wait(g, LONG), MF_MEMORY_LIMIT);
@@ -252,7 +252,7 @@ static void counts_its_tasks(void) {
 static void terminates_what_is_not_done(void) {
   mf_runtime *rt = open_runtime(backend);
   mf_pool *pool = pool_of(rt, 1);
-  mf_future *f = submit(pool, "while true do end", NULL, 0), *g = submit(pool, "", NULL, 0);
+  mf_future *f = submit(pool, FOR_EVER, NULL, 0), *g = submit(pool, "", NULL, 0);
   mf_pool_terminate(pool);
   CHECK_EQ(mf_future_wait(f, LONG), MF_TERMINATED);
   CHECK_EQ(mf_future_wait(g, LONG), MF_TERMINATED);
@@ -267,7 +267,7 @@ static void leaves_outcomes_when_the_runtime_closes(void) {
   mf_queue *q = mf_queue_open(rt, 0);
   mf_future *done = submit(pool, "return {1, 'kept'}", NULL, 0);
   CHECK_EQ(mf_future_wait(done, LONG), MF_OK);
-  mf_future *f = submit(pool, "while true do end", NULL, 0), *g = submit(pool, "", NULL, 0);
+  mf_future *f = submit(pool, FOR_EVER, NULL, 0), *g = submit(pool, "", NULL, 0);
   mf_close(rt);
   CHECK_EQ(mf_future_wait(done, LONG), MF_OK);
   CHECK(is_text(&mf_future_value(done, 0)->as.table->items[1], "kept"));
@@ -393,8 +393,7 @@ static void outlives_the_death_of_a_worker(void) {
   mf_pool *pool = pool_of(rt, 1);
   mf_queue *q = mf_queue_open(rt, 0);
   mf_value arg = mf_of_queue(q), pid;
-  mf_future *f =
-      submit(pool, "(...):put(require('moonfleet').getpid()) while true do end", &arg, 1);
+  mf_future *f = submit(pool, "(...):put(require('moonfleet').getpid()) " FOR_EVER, &arg, 1);
   mf_future *next = submit(pool, "return 'healed'", NULL, 0);
   CHECK_EQ(mf_queue_get_value(q, LONG, &pid), MF_OK);
   CHECK(pid.as.integer != getpid());
