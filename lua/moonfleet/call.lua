@@ -52,6 +52,7 @@ end
 function Call:feed(wait)
   local source = self.source
   if self.hole or source:left() == 0 then return false end
+  self.chunks:saw_item(source:sample())
   local size = self.chunks:next(source:left())
   if self.in_flight > 0 and self.in_flight + size > self.chunks:room() then return false end
   local index = self.index

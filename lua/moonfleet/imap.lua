@@ -22,7 +22,9 @@ end
 -- Takes the next job into the hand, waiting at most that long.
 local function take(work, timeout)
   local n, first, failures = work:receive(work.taken, 1, "all", timeout)
-  if n then put_in_hand(work, n, first, failures) end
+  if not n then return nil end
+  put_in_hand(work, n, first, failures)
+  work.chunks:saw_result(work.taken[1] and work.taken[1][1])
   return n
 end
 

@@ -6,6 +6,7 @@
 --                                → how many; 0: it has ended, or (source.starved) has none now
 --   source:gather(n, wait)       its next items, at most n, as one list with `n`; nil: see submit
 --   source:skip()                drops the next item, which could not be sent
+--   source:sample()              the next item or the last one, if one is at hand
 --   source:item(index)           an item submitted, by its index in the whole call
 --   source:forget(index)         nobody will ask for this one any more
 --   source:close()
@@ -44,6 +45,7 @@ end
 
 function List:skip() self.at = self.at + 1 end
 function List:item(index) return self.list[index] end
+function List:sample() return self.list[self.at] end
 function List.forget() end
 function List:close() self.at = self.count + 1 end
 
@@ -79,6 +81,7 @@ end
 
 function Range:skip() self.range.taken = self.range.taken + 1 end
 function Range:item(index) return self.base + (index - 1) * self.range.step end
+function Range.sample() end
 function Range.forget() end
 function Range:close() self.it:close() end
 
@@ -144,6 +147,7 @@ end
 function Stream:pass(count, index)
   local first = self.first
   if self.kept then table.move(self.buffer, first, first + count - 1, index, self.kept) end
+  self.last = self.buffer[first + count - 1]
   self.first, self.waiting = first + count, self.waiting - count
   if self.waiting == 0 then self.buffer, self.first = {}, 1 end
 end
@@ -154,6 +158,7 @@ function Stream:read_all()
 end
 
 function Stream:skip(index) self:pass(1, index) end
+function Stream:sample() return self.last end
 function Stream:item(index) return self.kept and self.kept[index] end
 
 function Stream:forget(index)

@@ -29,8 +29,10 @@ end
 
 -- Takes one ended job, waiting at most that long; nil, reason when there is none.
 local function take(work, timeout)
-  local n, reason, failures = work:receive(work.results, nil, "first", timeout)
-  if not n then return nil, reason end
+  local results = work.results
+  local n, first, failures = work:receive(results, nil, "first", timeout)
+  if not n then return nil, first end
+  work.chunks:saw_result(results[first])
   note(work, failures)
   work:release(n)
   return n

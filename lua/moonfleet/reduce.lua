@@ -55,6 +55,7 @@ function Bundles:submit(batch, _, _, index, wait)
 end
 
 function Bundles:skip() self.bundle = nil end
+function Bundles.sample() end
 function Bundles.item() end
 function Bundles:close() self.inner:close() end
 
@@ -65,6 +66,8 @@ function Bundles:room()
   return window and math.max(1, window // self.plan.size) or BUNDLES * self.plan.workers
 end
 
+function Bundles.saw_item() end
+function Bundles.saw_result() end
 function Bundles:took(count) self.plan:took(count * self.plan.size) end
 
 -- The results of the bundles, in order.
