@@ -16,6 +16,10 @@ local function clock(seconds)
   return ("%d:%02d:%02d"):format(s // 3600, s // 60 % 60, s % 60)
 end
 
+local function number(x)
+  return (x >= 100 and "%.0f" or x >= 1 and "%.1f" or "%.3f"):format(x)
+end
+
 local function line(self, now)
   local elapsed = now - self.began
   local rate = elapsed > 0 and self.count / elapsed or 0
@@ -24,7 +28,7 @@ local function line(self, now)
     local percent = self.total > 0 and 100 * self.count // self.total or 100
     text = ("%s/%d (%d%%)"):format(text, self.total, percent)
   end
-  text = ("%s in %s, %.4g %s/s"):format(text, clock(elapsed), rate, self.unit)
+  text = ("%s in %s, %s %s/s"):format(text, clock(elapsed), number(rate), self.unit)
   if self.total and self.count < self.total and rate > 0 then
     text = ("%s, %s left"):format(text, clock((self.total - self.count) / rate))
   end
