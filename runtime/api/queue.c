@@ -8,6 +8,7 @@
 #include "api/lua_state.h"
 #include "api/value.h"
 #include "base/atomic.h"
+#include "flow/light.h"
 #include "script/format.h"
 
 #include <stdlib.h>
@@ -43,6 +44,8 @@ void mf_queue_release(mf_queue *q) {
     return;
   mf_runtime *rt = q->rt;
   mfi_lock_home(rt);
+  if (q->light != NULL)
+    mfi_light_close(q->light, &rt->home);
   mfi_handle_drop(&rt->home, q->place);
   mfi_unlock_home(rt);
   free(q);
@@ -55,6 +58,19 @@ void mf_queue_close(mf_queue *q) {
   mfi_caller *c = q == NULL ? NULL : mfi_caller_of(q->rt);
   if (c != NULL)
     mfi_queue_close(mfi_caller_self(c), q->o);
+}
+
+int mf_queue_fd(mf_queue *q) {
+  if (q == NULL || q->rt->in_child)
+    return -1;
+  mfi_lock_home(q->rt);
+  mfi_light *l = q->light;
+  if (l == NULL && load_acquire(&q->rt->closed) == 0) {
+    l = mfi_light_open(&q->rt->home, q->handle);
+    store_release(&q->light, l);
+  }
+  mfi_unlock_home(q->rt);
+  return l == NULL ? -1 : mfi_light_fd(l);
 }
 
 // ---- Puts
@@ -194,6 +210,9 @@ static mfi_status wait_get(mfi_self *self, void *what, mfi_ns until) {
 
 static mf_status get_message(get *g, double timeout, const char *name) {
   mfi_status st = mfi_caller_wait(g->q->rt, wait_get, g, timeout);
+  mfi_light *l = load_acquire(&g->q->light);
+  if (st == MFI_OK && l != NULL && !g->q->rt->in_child)
+    mfi_light_look(l);
   return done(g->q, st, timeout, MF_EMPTY, name);
 }
 

@@ -77,6 +77,7 @@ struct mf_queue {
   mfi_handle handle;
   uint32_t place; // in home's table
   mfi_object *o;
+  struct mfi_light *light; // mf_queue_fd; atomic, set under mutex
 };
 
 // One more handle; false: the runtime is closed, or this process is one of its workers.

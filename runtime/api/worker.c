@@ -186,8 +186,8 @@ static bool has_process_pool(const mf_runtime *rt) {
   return false;
 }
 
-// The warden is as the host was when it was forked. A new one takes its place when it has nothing to
-// look after; the workers of a pool that was closed just now take a moment to be buried.
+// The warden is as the host was when it was forked. A new one takes its place when it has nothing
+// to look after; the workers of a pool that was closed just now take a moment to be buried.
 void mfi_worker_refresh(mf_runtime *rt) {
   if (rt->rt.warden < 0)
     rt->stale = false; // it is about to be forked

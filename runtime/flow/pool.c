@@ -381,7 +381,9 @@ void mfi_job_tell_watcher(mfi_self *self) {
     mfi_note(self, (uint32_t)id, MFI_NOTE_DUE);
   }
   mfi_lock_give(self, &s->lock);
-  if (!there)
+  if (there)
+    mfi_event_wake_all(self, mfi_event_of(self, id)); // a light may show it
+  else
     mfi_handle_unhold(self, &self->slot->ending);
 }
 

@@ -547,6 +547,10 @@ MF_API size_t mf_queue_size(mf_queue *q);
  * [any] */
 MF_API void mf_queue_close(mf_queue *q);
 
+/* A descriptor that is readable while a get would not wait: a message is there, or the end.
+ * [any]  The queue's: poll it, do not read or close it. -1 on failure. */
+MF_API int mf_queue_fd(mf_queue *q);
+
 /* Lets the handle go; the queue lives on with others who have it. NULL is allowed.
  * [last] */
 MF_API void mf_queue_release(mf_queue *q);

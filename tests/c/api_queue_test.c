@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -283,6 +284,31 @@ static void serves_c_tasks_in_workers(void) {
   mf_close(rt);
 }
 
+static int is_readable(int fd, int ms) {
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  return poll(&p, 1, ms) == 1;
+}
+
+static void lights_a_descriptor_while_a_get_would_not_wait(void) {
+  mf_runtime *rt = open_runtime(backend);
+  mf_pool *pool = pool_of(rt, 1);
+  mf_queue *q = mf_queue_open(rt, 0);
+  mf_value arg = mf_of_queue(q), v;
+  int fd = mf_queue_fd(q);
+  CHECK_EQ(mf_queue_fd(q), fd);
+  CHECK(!is_readable(fd, 10));
+  mf_future *f = submit(pool, "(...):put(1)", &arg, 1);
+  CHECK(is_readable(fd, (int)(LONG * 1000)));
+  CHECK_EQ(mf_queue_get_value(q, 0, &v), MF_OK);
+  CHECK(!is_readable(fd, 0));
+  CHECK_EQ(mf_future_wait(f, LONG), MF_OK);
+  mf_queue_close(q);
+  CHECK(is_readable(fd, (int)(LONG * 1000)));
+  mf_future_release(f);
+  mf_queue_release(q);
+  mf_close(rt);
+}
+
 static void run_all(mf_backend which) {
   backend = which;
   RUN(says_at_once_what_it_cannot_do);
@@ -296,6 +322,7 @@ static void run_all(mf_backend which) {
   RUN(loses_nothing_between_threads_and_workers);
   RUN(wakes_who_waits_when_it_closes);
   RUN(serves_c_tasks_in_workers);
+  RUN(lights_a_descriptor_while_a_get_would_not_wait);
 }
 
 int main(void) {
