@@ -231,7 +231,7 @@ describe("Lock", function()
     lock:acquire()
     for _, timeout in ipairs { math.huge, 1, 0 } do
       local err = tostring(helper.raised(lock.acquire, lock, timeout))
-      assert.is_truthy(err:find("already held", 1, true), err)
+      assert.is_truthy(err:find("already", 1, true), err)
       assert.is_truthy(err:find("RLock", 1, true), err)
     end
     helper.raised(lock.acquire, lock)
