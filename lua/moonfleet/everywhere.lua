@@ -34,11 +34,18 @@ local function submit(pool, batch, args)
   return core.batch_everywhere(batch, args)
 end
 
+-- Those that are started from now on run it before their first task.
+local function remember(pool, f, args)
+  if core.pool_get(pool, "backend") ~= "serial" then core.pool_remember(pool, f, args) end
+end
+
 --- Runs f(...) on every worker of the pool; see pool.lua.
 return function(pool, f, ...)
   local text = label.here "everywhere"
   local batch = broken.guard(pool, text, core.batch, pool, f, { label = text, each = true })
-  broken.guard(pool, text, submit, pool, batch, table.pack(...))
+  local args = table.pack(...)
+  remember(pool, f, args)
+  broken.guard(pool, text, submit, pool, batch, args)
   local results, failure = take_all(batch)
   core.batch_close(batch)
   if failure then error(error_of(pool, text, failure), 0) end

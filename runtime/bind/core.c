@@ -43,6 +43,22 @@ void mfi_bind_at_exit(lua_State *L) {
 const mfi_bindings mfi_state_bindings = {
     .hooks = &mfi_bind_hooks, .open_core = mfi_bind_open_core, .at_exit = mfi_bind_at_exit};
 
+void mfi_bind_open_kind(lua_State *L, mfi_object_kind kind) {
+  mfi_bind_metatable(L, kind);
+  lua_getfield(L, -1, "__index");
+  lua_pushnil(L);
+  bool has_methods = lua_next(L, -2) != 0;
+  lua_settop(L, lua_gettop(L) - (has_methods ? 3 : 1));
+  if (has_methods)
+    return;
+  lua_newtable(L); // the constructors go with it
+  if (kind == MFI_KIND_QUEUE)
+    mfi_bind_open_queue(L);
+  else
+    mfi_bind_open_lock_kind(L, kind);
+  lua_pop(L, 1);
+}
+
 int mfi_bind_open_core(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   if (m == NULL)

@@ -3,15 +3,21 @@
 #ifndef MFI_BIND_CORE_H
 #define MFI_BIND_CORE_H
 
+#include "mem/object.h"
+
 #include <lua.h>
 
 void mfi_bind_open_queue(lua_State *L);
 void mfi_bind_open_locks(lua_State *L);
+void mfi_bind_open_lock_kind(lua_State *L, mfi_object_kind kind); // one of them
 void mfi_bind_open_worker(lua_State *L);
 void mfi_bind_open_pool(lua_State *L);
 void mfi_bind_open_future(lua_State *L);
 void mfi_bind_open_batch(lua_State *L);
 void mfi_bind_open_general(lua_State *L);
+
+// Gives one kind of queues or locks its methods, if it has none yet; pushes something. [-0, +1, m]
+void mfi_bind_open_kind(lua_State *L, mfi_object_kind kind);
 
 // luaopen of moonfleet.core in a state that has a context.
 int mfi_bind_open_core(lua_State *L);

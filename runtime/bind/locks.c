@@ -184,7 +184,7 @@ static int make(lua_State *L) {
   return 1;
 }
 
-static void open_kind(lua_State *L, mfi_object_kind kind) {
+void mfi_bind_open_lock_kind(lua_State *L, mfi_object_kind kind) {
   static const luaL_Reg shared[] = {{"acquire", lock_acquire},
                                     {"release", lock_release},
                                     {"hold", lock_hold},
@@ -208,8 +208,8 @@ static void open_kind(lua_State *L, mfi_object_kind kind) {
 }
 
 void mfi_bind_open_locks(lua_State *L) {
-  open_kind(L, MFI_KIND_LOCK);
-  open_kind(L, MFI_KIND_RLOCK);
-  open_kind(L, MFI_KIND_SEMAPHORE);
-  open_kind(L, MFI_KIND_BOUNDED);
+  mfi_bind_open_lock_kind(L, MFI_KIND_LOCK);
+  mfi_bind_open_lock_kind(L, MFI_KIND_RLOCK);
+  mfi_bind_open_lock_kind(L, MFI_KIND_SEMAPHORE);
+  mfi_bind_open_lock_kind(L, MFI_KIND_BOUNDED);
 }

@@ -226,8 +226,11 @@ static void need_methods(lua_State *L, mfi_object_kind kind) {
   const char *module = kind == MFI_KIND_JOB      ? "moonfleet.future"
                        : kind == MFI_KIND_POOL   ? "moonfleet.pool"
                        : kind == MFI_KIND_WORKER ? "moonfleet.process"
-                                                 : "moonfleet.core";
-  mfi_bind_require(L, module);
+                                                 : NULL;
+  if (module != NULL)
+    mfi_bind_require(L, module);
+  else
+    mfi_bind_open_kind(L, kind);
   lua_pop(L, 1);
 }
 
@@ -270,7 +273,8 @@ static void publish_class(lua_State *L, const char *name) {
   mfi_source src = mfi_context_source(&e);
   mfi_status st = mfi_registry_put(m->self, name, &src);
   mfi_encoded_release(m->codec, L, &e);
-  if (st != MFI_OK) mfi_bind_raise(L, st, "register");
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, "register");
 }
 
 static int find_class(lua_State *L, const char *name) {

@@ -281,6 +281,19 @@ static int pool_submit(lua_State *L) {
   return 1;
 }
 
+// core.pool_remember(pool, f, args): workers that are started later run f(...) first.
+static int pool_remember(lua_State *L) {
+  mfi_object *core = check(L);
+  mfi_encoded e;
+  lua_settop(L, 3);
+  mfi_bind_encode_call(L, 2, 3, 4, &e);
+  mfi_source src = mfi_context_source(&e);
+  mfi_status st = mfi_pool_remember(self_of(L), core, &src);
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, "everywhere");
+  return 0;
+}
+
 void mfi_bind_open_pool(lua_State *L) {
   static const luaL_Reg functions[] = {{"pool", core_pool},
                                        {"pool_get", pool_get},
@@ -293,6 +306,7 @@ void mfi_bind_open_pool(lua_State *L) {
                                        {"pool_wait", pool_wait},
                                        {"pool_release", pool_release},
                                        {"pool_submit", pool_submit},
+                                       {"pool_remember", pool_remember},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

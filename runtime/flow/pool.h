@@ -43,6 +43,8 @@ typedef struct mfi_core {
   uint32_t fragile;    // there is an initializer: who dies in it breaks the pool
   mfi_event work;      // for workers: a job, or a kick
   mfi_event calm;      // a job ended, a worker went: for close, join, resize
+  mfi_list calls;      // message blocks: what later workers run first; linked
+  uint32_t call_count;
   uint64_t memory_limit;
   int64_t limit; // default ns that an item may run; 0: no limit
   uint32_t libs; // of its workers' states, as the script floor counts them; 0: all
@@ -110,6 +112,15 @@ void mfi_job_end(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status statu
 
 // Its worker goes on with other things: the items that have not begun go back to the queue.
 void mfi_pool_give_back(mfi_self *self, mfi_object *core, mfi_ref job);
+
+// What every worker started from now on runs before its jobs: the codec's message of a call.
+// Workers that are there already are the caller's business.
+mfi_status mfi_pool_remember(mfi_self *self, mfi_object *core, const mfi_source *call);
+// The nth of these that a worker is to run, from 0; NULL: no more.
+const void *mfi_pool_remembered(mfi_self *self, mfi_object *core, const mfi_worker *w, uint32_t n,
+                                uint64_t *size, const mfi_body **body);
+
+void mfi_pool_forget(mfi_self *self, mfi_core *c); // the oldest of these, of a core that ends
 
 // Takes a queued job out (true), or, where force, asks its worker to stop (true). False: it has
 // ended, or runs on. why: MFI_CANCELLED, MFI_TASK_TIMEOUT, MFI_TERMINATED.

@@ -22,7 +22,7 @@ static mfi_status fill(mfi_self *self, mfi_core *c, const mfi_pool_config *confi
   c->next_number = 1;
   snprintf(c->name, sizeof c->name, "%s", config->name);
   mfi_ref spec;
-  mfi_status st = mfi_spec_make(self, &config->payload, &spec);
+  mfi_status st = mfi_spec_make(self, &config->payload, config->backend, &spec);
   if (st != MFI_OK)
     return st;
   mfi_hand_raise(self, spec);
@@ -109,7 +109,9 @@ static mfi_status start_one(mfi_self *self, mfi_object *core, uint32_t number, u
     count_out(self, core);
     return st;
   }
-  mfi_worker_of(mfi_object_of(self, h))->epoch = epoch;
+  mfi_worker *w = mfi_worker_of(mfi_object_of(self, h));
+  w->epoch = epoch;
+  w->calls = load_acquire(&c->call_count);
   st = mfi_worker_start(self, h, NULL); // one that fails counts itself out
   mfi_handle_drop(self, place);
   return st;
@@ -466,14 +468,18 @@ static void destroy_pool(mfi_self *self, void *body) {
   mfi_handle_unhold(self, &p->core);
 }
 
+static void end_message(mfi_self *self, mfi_ref *word) {
+  mfi_ref block = mfi_hand_pull(self, word);
+  if (block != 0)
+    mfi_message_free(self, block);
+}
+
 static void destroy_core(mfi_self *self, void *body) {
   mfi_core *c = body;
-  mfi_ref block = mfi_hand_pull(self, &c->spec);
-  if (block != 0)
-    mfi_message_free(self, block);
-  block = mfi_hand_pull(self, &c->failure);
-  if (block != 0)
-    mfi_message_free(self, block);
+  end_message(self, &c->spec);
+  end_message(self, &c->failure);
+  while (c->calls.first != 0)
+    mfi_pool_forget(self, c);
 }
 
 const mfi_object_ops mfi_pool_ops = {"Pool", destroy_pool, NULL};

@@ -4,8 +4,9 @@
 
 #include "flow/worker.h"
 
-// A message block in the caller's hand: the caller's surroundings now, and the payload.
-mfi_status mfi_spec_make(mfi_self *self, const mfi_source *payload, mfi_ref *out);
+// A message block in the caller's hand: the payload and, for processes, the caller's surroundings
+// now.
+mfi_status mfi_spec_make(mfi_self *self, const mfi_source *payload, uint32_t backend, mfi_ref *out);
 
 static inline mfi_spec *mfi_spec_at(const mfi_self *self, mfi_ref block) {
   return mfi_message_bytes(mfi_message_body(self, block));

@@ -100,7 +100,10 @@ static void mark_starting(mfi_self *self, mfi_object *o, uint32_t slot, mfi_ref 
   if (spec != 0)
     mfi_hand_raise(self, spec);
   mfi_lock_take(self, &o->lock);
-  mfi_change32(self, &o->lock, &w->state, MFI_WORKER_STARTING);
+  bool thread = w->backend == MFI_BACKEND_THREAD; // its process is known
+  mfi_change32(self, &o->lock, &w->state, thread ? MFI_WORKER_RUNNING : MFI_WORKER_STARTING);
+  if (thread)
+    mfi_change32(self, &o->lock, &w->pid, (uint32_t)mfi_os_pid());
   mfi_change64(self, &o->lock, &w->slot, mfi_slot_id(self, slot));
   mfi_change64(self, &o->lock, &w->parent, mfi_slot_id(self, self->index));
   mfi_change32(self, &o->lock, &self->slot->starting, 0);
@@ -142,7 +145,7 @@ mfi_status mfi_worker_start(mfi_self *self, mfi_handle h, const mfi_source *payl
   uint32_t slot = 0;
   if (w->state != MFI_WORKER_NEW)
     return MFI_INVALID;
-  mfi_status st = payload == NULL ? MFI_OK : mfi_spec_make(self, payload, &spec);
+  mfi_status st = payload == NULL ? MFI_OK : mfi_spec_make(self, payload, w->backend, &spec);
   if (st == MFI_OK)
     st = take_slot(self, o, h, &slot);
   if (st != MFI_OK) {

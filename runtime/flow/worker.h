@@ -37,6 +37,7 @@ typedef struct mfi_worker {
   uint32_t tasks;    // that it ended; own
   uint32_t ready;    // its initializer has run; own
   uint32_t epoch;    // of its pool when it was started
+  uint32_t calls;    // of the core's calls, how many it is to run
   mfi_event changed; // woken at RUNNING and ENDED
   uint64_t memory_limit;
   char name[MFI_NAME_SIZE];

@@ -83,12 +83,13 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
   bool asked = s->stop != 0 || mfi_death_by_deadline(s, exitcode);
   bool unexpected = !asked && (exitcode != 0 || s->job != 0);
   mfi_pool_bury_due(self, s);
-  mfi_pool_bury_job(self, slot, &death);
   mfi_handle core = w == NULL ? 0 : w->pool;
   if (core != 0)
     mfi_pool_worker_left(self, mfi_object_of(self, core), slot, &death, unexpected);
+  mfi_pool_bury_job(self, slot, &death); // after the death was counted: who learns of it looks
   if (core != 0)
-    mfi_pool_heal(self, mfi_object_of(self, core)); // with the own table, where it is a thread's end
+    mfi_pool_heal(self,
+                  mfi_object_of(self, core)); // with the own table, where it is a thread's end
   mfi_handles_bury(self, slot);
   mfi_heap_bury(self, slot);
   if (o != NULL)

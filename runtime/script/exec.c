@@ -316,6 +316,42 @@ static bool look_up_protected(life *l, lua_State *L) {
   return mfi_stop_raised(&l->stop) == 0;
 }
 
+static int run_remembered(lua_State *L) {
+  const mfi_body *body = lua_touserdata(L, 1);
+  const void *bytes = lua_touserdata(L, 2);
+  mfi_message message = {.bytes = bytes,
+                         .size = (uint64_t)lua_tointeger(L, 3),
+                         .refs = body->refs,
+                         .nrefs = body->nrefs};
+  lua_settop(L, 0);
+  mfi_decode(mfi_context_of(L)->codec, L, &message, MFI_DECODE_WORKER);
+  mfi_exec_call(L, 1);
+  return 0;
+}
+
+// What pool:everywhere asked for before this worker was started. One that fails is told on stderr.
+static bool catch_up(life *l, lua_State *L) {
+  const mfi_body *body;
+  uint64_t size;
+  mfi_worker *w = mfi_worker_of(l->worker);
+  for (uint32_t n = 0;; n++) {
+    const void *bytes = mfi_pool_remembered(l->self, l->m->core, w, n, &size, &body);
+    if (bytes == NULL)
+      return true;
+    lua_pushcfunction(L, mfi_context_traceback);
+    lua_pushcfunction(L, run_remembered);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)body);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)bytes);
+    lua_pushinteger(L, (lua_Integer)size);
+    int status = lua_pcall(L, 3, 0, -5);
+    if (mfi_stop_raised(&l->stop) != 0)
+      return false;
+    if (status != LUA_OK)
+      print_uncaught(l, L);
+    lua_settop(L, 0);
+  }
+}
+
 static int live_for_pool(life *l, lua_State *L) {
   mfi_worker *w = mfi_worker_of(l->worker);
   mfi_core *c = mfi_core_of(l->m->core);
@@ -324,6 +360,8 @@ static int live_for_pool(life *l, lua_State *L) {
   mfi_body *body = mfi_worker_payload(l->self, l->worker, &bytes, &size);
   if (!mfi_exec_init_pool(l->m, bytes, size, body))
     return mfi_stop_raised(&l->stop) != 0 ? stop_code(&l->stop) : 1;
+  if (!catch_up(l, L))
+    return stop_code(&l->stop);
   store_release(&w->ready, 1u);
   for (;;) {
     mfi_ref job;

@@ -87,7 +87,8 @@ void mfi_exec_close_spares_of(mfi_context *m, mfi_handle core) {
   spare *s = m->spares;
   while (s != NULL) {
     spare *next = s->next;
-    if (!s->busy && s->core == core) drop_spare(m, s);
+    if (!s->busy && s->core == core)
+      drop_spare(m, s);
     s = next;
   }
 }
@@ -172,12 +173,16 @@ bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job) {
   }
   int64_t deadline = owner->self->slot->deadline;
   bool through = mfi_exec_job(s->m, core, job);
+  uint32_t why = through ? 0 : mfi_stop_raised(&s->stop);
+  int exit_code = s->stop.exit_code;
   if (through)
     unbind_spare(s);
   else
     end_stopped(owner, s, core, job, serial);
   if (deadline != 0 && owner->alarm != NULL)
     mfi_exec_limit(owner, deadline - mfi_os_now());
+  if ((why & MFI_STOP_EXIT) != 0 && !serial)
+    mfi_stop_exit(L, exit_code); // the worker ends, with the task that waited
   if (owner->stop != NULL)
     mfi_stop_check(L);
   return true;
