@@ -34,9 +34,19 @@ local function submit(pool, batch, args)
   return core.batch_everywhere(batch, args)
 end
 
+-- Workers that are about to be replaced would leave without running it.
+local function wait_until_whole(pool)
+  while core.pool_get(pool, "state") == "open"
+    and core.pool_get(pool, "fresh") < core.pool_get(pool, "size") do
+    core.sleep(0.001)
+  end
+end
+
 -- Those that are started from now on run it before their first task.
 local function remember(pool, f, args)
-  if core.pool_get(pool, "backend") ~= "serial" then core.pool_remember(pool, f, args) end
+  if core.pool_get(pool, "backend") == "serial" then return end
+  wait_until_whole(pool)
+  core.pool_remember(pool, f, args)
 end
 
 --- Runs f(...) on every worker of the pool; see pool.lua.

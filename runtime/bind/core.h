@@ -15,9 +15,13 @@ void mfi_bind_open_pool(lua_State *L);
 void mfi_bind_open_future(lua_State *L);
 void mfi_bind_open_batch(lua_State *L);
 void mfi_bind_open_general(lua_State *L);
+void mfi_bind_open_light(lua_State *L);
 
 // Gives one kind of queues or locks its methods, if it has none yet; pushes something. [-0, +1, m]
 void mfi_bind_open_kind(lua_State *L, mfi_object_kind kind);
+
+// Callbacks that were due have run: mf.fd() shows what is left. [-0, +0, -]
+void mfi_bind_look_at_due(lua_State *L);
 
 // luaopen of moonfleet.core in a state that has a context.
 int mfi_bind_open_core(lua_State *L);

@@ -174,6 +174,7 @@ static int run_due(lua_State *L) {
   lua_newtable(L);
   while (push_due(L, m))
     lua_rawseti(L, 1, ++n);
+  mfi_bind_look_at_due(L);
   for (int i = n; i >= 1; i--) {
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_rawgeti(L, 1, i);

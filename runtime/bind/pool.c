@@ -85,9 +85,11 @@ static int core_pool(lua_State *L) {
 // ---- Looking
 
 static int pool_get(lua_State *L) {
-  static const char *const fields[] = {"state", "name", "backend", "size", "alive", "limit", NULL};
+  static const char *const fields[] = {"state", "name",  "backend", "size",
+                                       "alive", "fresh", "limit",   NULL};
   static const char *const states[] = {"open", "closing", "terminated", "broken"};
-  mfi_core *c = mfi_core_of(check(L));
+  mfi_object *core = check(L);
+  mfi_core *c = mfi_core_of(core);
   switch (luaL_checkoption(L, 2, NULL, fields)) {
   case 0:
     lua_pushstring(L, states[load_acquire(&c->state)]);
@@ -103,6 +105,9 @@ static int pool_get(lua_State *L) {
     break;
   case 4:
     lua_pushinteger(L, load_relaxed(&c->alive));
+    break;
+  case 5:
+    lua_pushinteger(L, mfi_pool_fresh(self_of(L), core));
     break;
   default:
     if (c->limit == 0)

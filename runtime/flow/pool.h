@@ -160,6 +160,8 @@ void mfi_pool_restart(mfi_self *self, mfi_object *core);
 uint32_t mfi_pool_idle(mfi_self *self, mfi_object *core);
 // Ids of the slots of at most `max` live workers; how many there are.
 uint32_t mfi_pool_workers(mfi_self *self, mfi_object *core, uint64_t *ids, uint32_t max);
+// Of these, those that were started since the latest restart.
+uint32_t mfi_pool_fresh(mfi_self *self, mfi_object *core);
 // Waits until no task is left, queued or running; `gone`: and no worker.
 mfi_status mfi_pool_wait(mfi_self *self, mfi_object *core, bool gone, mfi_ns until);
 // An initializer failed in this worker: the pool is BROKEN, its tasks end as MFI_INITIALIZER.

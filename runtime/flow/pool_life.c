@@ -373,6 +373,17 @@ uint32_t mfi_pool_idle(mfi_self *self, mfi_object *core) {
   return idle;
 }
 
+uint32_t mfi_pool_fresh(mfi_self *self, mfi_object *core) {
+  uint64_t ids[256];
+  uint32_t n = mfi_pool_workers(self, core, ids, 256), fresh = 0;
+  for (uint32_t i = 0; i < n && i < 256; i++) {
+    mfi_handle h = load_acquire(&mfi_slot_at(self, (uint32_t)ids[i])->worker);
+    mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
+    fresh += o != NULL && mfi_worker_of(o)->epoch == mfi_core_of(core)->epoch;
+  }
+  return fresh;
+}
+
 static void stop_workers(mfi_self *self, mfi_object *core) {
   mfi_core *c = mfi_core_of(core);
   uint64_t top = load_acquire(&self->region->slots_top);
