@@ -31,6 +31,7 @@ local function wait_for(self, timeout, name)
   if not core.future_wait(self, timeout) then
     error(errors.timeout(core.future_label(self) .. " to end", timeout), 0)
   end
+  callbacks.ended(self)
 end
 
 --- The results of an ended or running task, or its error: what get() does, unchecked.
@@ -64,8 +65,9 @@ function methods:wait(timeout)
   check.self(self, "Future", "wait")
   timeout = check.timeout(timeout, "wait")
   callbacks.poll()
-  if core.future_wait(self, timeout) then return true end
-  return false, "timeout"
+  if not core.future_wait(self, timeout) then return false, "timeout" end
+  callbacks.ended(self)
+  return true
 end
 
 local function bare(self, status, value, traceback)
