@@ -21,10 +21,11 @@ struct mfi_light {
   mfi_event *event;
   bool (*is_lit)(const mfi_light *l);
   void *what;
+  bool lit;              // so is fd; under mutex
   bool once;             // what has ended has ended
   uint32_t quit, gone;   // atomic
   pthread_mutex_t mutex; // fd and what it shows agree
-  int fd;
+  int fd;                // set once
 };
 
 // ---- What there is to show
@@ -69,10 +70,12 @@ static void show(mfi_light *l, mfi_handle h) {
 
 void mfi_light_look(mfi_light *l) {
   pthread_mutex_lock(&l->mutex);
-  if (l->is_lit(l))
+  bool lit = l->is_lit(l);
+  if (lit && !l->lit)
     mfi_beacon_light(l->fd);
-  else
+  else if (!lit && l->lit)
     mfi_beacon_put_out(l->fd);
+  l->lit = lit;
   pthread_mutex_unlock(&l->mutex);
 }
 
