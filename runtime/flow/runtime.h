@@ -12,6 +12,8 @@ typedef struct mfi_runtime {
   mfi_drop_fn *const *drops;        // by block kind
   const struct mfi_runtime_up *up;
   int warden; // socket on which the warden takes requests; -1: none yet
+  uint32_t warden_slot;
+  struct mfi_undertaker *undertaker; // of the warden, in the host; NULL: none
   bool is_warden;
   struct warden *warden_self; // in the warden
   uint64_t out_id[2][2];      // where the warden's stdout and stderr lead
@@ -31,6 +33,9 @@ static inline mfi_runtime *mfi_runtime_of(const mfi_self *self) { return self->r
 
 // The calling thread's view of a runtime; a worker's own slot, or one for a native thread.
 mfi_self mfi_self_make(mfi_runtime *rt, uint32_t slot);
+
+// The warden behind this socket was killed: the next start makes a new one.
+void mfi_warden_lost(mfi_runtime *rt, int socket);
 
 extern const mfi_object_ops *const mfi_flow_ops[MFI_KINDS];
 extern mfi_drop_fn *const mfi_flow_drops[MFI_BLOCK_KINDS];

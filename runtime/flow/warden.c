@@ -6,6 +6,7 @@
 #include "flow/pool.h"
 #include "flow/spec.h"
 #include "flow/start.h"
+#include "flow/undertaker.h"
 #include "mem/handles.h"
 
 #include <errno.h>
@@ -205,6 +206,8 @@ static void warden_main(void *arg) {
   mfi_os_name_process("moonfleet");
   w.children = mfi_os_child_signal();
   w.rt->is_warden = true;
+  w.rt->warden_slot = w.self.index;
+  w.rt->undertaker = NULL;
   w.rt->threads = 0;
   w.self = mfi_self_make(w.rt, w.self.index);
   w.self.slot->tid = (uint32_t)mfi_os_pid();
@@ -239,6 +242,9 @@ mfi_status mfi_warden_open(mfi_runtime *rt, mfi_self *self) {
   if (w.host >= 0)
     close(w.host);
   close(ends[1]);
+  rt->warden_slot = slot;
+  if (st == MFI_OK)
+    rt->undertaker = mfi_undertaker_open(self, slot, ends[0]);
   if (st == MFI_OK)
     return MFI_OK;
   close(ends[0]);
@@ -247,12 +253,22 @@ mfi_status mfi_warden_open(mfi_runtime *rt, mfi_self *self) {
   return st;
 }
 
+// The socket stays open: somebody may be about to send, and its number must not become another's.
+void mfi_warden_lost(mfi_runtime *rt, int socket) {
+  if (load_acquire(&rt->warden) != socket)
+    return;
+  store_release(&rt->warden, -1);
+  rt->undertaker = NULL;
+}
+
 void mfi_warden_end(mfi_runtime *rt) {
   int none[2] = {-1, -1};
   mfi_request r = {.slot = 0};
   if (rt->warden < 0)
     return;
   mfi_os_send(rt->warden, &r, sizeof r, none);
+  mfi_undertaker_close(rt->undertaker);
+  rt->undertaker = NULL;
   close(rt->warden);
   rt->warden = -1;
 }
@@ -261,12 +277,14 @@ mfi_status mfi_warden_start(mfi_self *self, uint32_t slot) {
   mfi_runtime *rt = mfi_runtime_of(self);
   int fds[2] = {-1, -1};
   if (rt->is_warden) {
+    mfi_slot_at(self, slot)->warden = self->index;
     fork_worker(rt->warden_self, slot, fds);
     return MFI_OK;
   }
   mfi_status st = mfi_warden_open(rt, self);
   if (st != MFI_OK)
     return st;
+  mfi_slot_at(self, slot)->warden = rt->warden_slot;
   mfi_request r = {.slot = mfi_slot_id(self, slot)};
   for (int i = 0; i < 2; i++) {
     if (mfi_os_same_file(rt->out_id[i], i + 1))

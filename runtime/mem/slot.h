@@ -46,6 +46,7 @@ typedef struct mfi_slot {
 
   uint64_t worker;          // handle, a reference: the worker that it is; 0: a native thread
   uint32_t starting;        // slot that it has taken for a worker to be; 0: none
+  uint32_t warden;          // slot of the warden that forks it; 0: a thread
   uint32_t counters[2];     // names of workers that it made; own
   uint32_t left;            // its pool has counted it out
   uint32_t asleep;          // its pool counts it as sleeping inside a task

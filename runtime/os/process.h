@@ -41,6 +41,7 @@ void mfi_os_close(int fd); // -1 is allowed
 
 // A socket pair that keeps requests apart.
 mfi_status mfi_os_channel(int ends[2]);
+void mfi_os_hang_up(int channel); // the other end and who polls this one see it
 // One request with at most two descriptors (-1: none of this number).
 mfi_status mfi_os_send(int channel, const void *data, size_t size, const int fds[2]);
 mfi_status mfi_os_receive(int channel, void *data, size_t size, int fds[2]); // MFI_EMPTY: none now
@@ -56,6 +57,7 @@ pid_t mfi_os_fork(void);
 // Runs fn(arg) in a process that is no child of the caller's. MFI_SYSTEM.
 mfi_status mfi_os_fork_away(void (*fn)(void *), void *arg);
 int mfi_os_pidfd(pid_t pid);
+bool mfi_os_is_gone(pid_t pid); // ended, perhaps a zombie still
 int mfi_os_child_signal(void); // descriptor that is readable when a child ended; blocks all signals
 void mfi_os_child_signal_clear(int fd);
 mfi_os_exit mfi_os_peek_exit(void); // a child that ended; it stays a zombie, its pid its own

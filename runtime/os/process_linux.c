@@ -146,6 +146,8 @@ mfi_status mfi_os_channel(int ends[2]) {
   return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0 ? MFI_OK : MFI_SYSTEM;
 }
 
+void mfi_os_hang_up(int channel) { shutdown(channel, SHUT_RDWR); }
+
 typedef union control {
   char bytes[CMSG_SPACE(2 * sizeof(int))];
   struct cmsghdr align;
@@ -219,6 +221,21 @@ mfi_status mfi_os_fork_away(void (*fn)(void *), void *arg) {
   return between > 0 && status == 0 ? MFI_OK : MFI_SYSTEM;
 }
 
+bool mfi_os_is_gone(pid_t pid) {
+  char path[64], text[512];
+  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return true;
+  ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0)
+    return true;
+  text[n] = '\0';
+  const char *state = strrchr(text, ')'); // the name may hold anything
+  return state != NULL && (state[2] == 'Z' || state[2] == 'X');
+}
+
 int mfi_os_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
 int mfi_os_child_signal(void) {
@@ -282,7 +299,8 @@ static void ignore(int signal_number) { (void)signal_number; }
 static void reset_handlers(void) {
   for (int n = 1; n < NSIG; n++) {
     struct sigaction now;
-    if (sigaction(n, NULL, &now) == 0 && now.sa_handler != SIG_IGN) signal(n, SIG_DFL);
+    if (sigaction(n, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+      signal(n, SIG_DFL);
   }
 }
 
