@@ -12,7 +12,8 @@
 // What the handler reads; set before the handler is, cleared after.
 static mfi_self *volatile interrupted_self;
 static mfi_stop *volatile interrupted_stop;
-static uint32_t seen; // atomic: Ctrl-C has come
+static uint32_t seen;   // atomic: Ctrl-C has come
+static uint32_t at_end; // atomic: it ended a script whose work was done
 static struct sigaction before;
 
 static void handle(int number) {
@@ -29,7 +30,7 @@ static void handle(int number) {
 // The program lua ends with 1 after any uncaught error; after Ctrl-C shells expect 130.
 static void exit_code(int code, void *arg) {
   (void)arg;
-  if (code != EXIT_FAILURE || load_seqcst(&seen) == 0)
+  if (load_seqcst(&at_end) == 0 && (code != EXIT_FAILURE || load_seqcst(&seen) == 0))
     return;
   fflush(NULL);
   _exit(128 + SIGINT);
@@ -60,3 +61,5 @@ void mfi_interrupt_close(void) {
 }
 
 bool mfi_interrupt_seen(void) { return load_seqcst(&seen) != 0; }
+
+void mfi_interrupt_ends(void) { store_seqcst(&at_end, 1u); }

@@ -10,5 +10,6 @@
 void mfi_interrupt_open(mfi_self *self, mfi_stop *stop);
 void mfi_interrupt_close(void); // gives it back
 bool mfi_interrupt_seen(void);
+void mfi_interrupt_ends(void); // the program has been interrupted at its end: its exit code tells
 
 #endif

@@ -50,11 +50,17 @@ static int close_home(lua_State *L) {
     return 0;
   h->closed = true;
   mfi_bind_at_exit(L);
-  mfi_interrupt_close();
   if (h->output != NULL)
     mfi_output_flush(h->output);
+  bool cut = mfi_exec_end_children(&h->self, !mfi_interrupt_seen());
+  mfi_interrupt_close();
+  if (cut && h->output != NULL) {
+    static const char text[] = "interrupted!\n";
+    mfi_output_write(h->output, 2, text, sizeof text - 1);
+  }
+  if (cut)
+    mfi_interrupt_ends();
   if (h->m != NULL) {
-    mfi_exec_end_children(&h->self, !mfi_interrupt_seen());
     h->m->closing = true;
     mfi_exec_close_spares(h->m);
   }

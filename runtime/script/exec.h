@@ -12,13 +12,14 @@
 
 // mfi_item.kind: what the bytes of an item are.
 enum {
-  MFI_ITEM_ARGS = 0, // arguments of its batch's function
-  MFI_ITEM_CALL = 1, // function (or "module:name"), kwargs or nil, arguments
-  MFI_ITEM_C = 2,    // mfi_exec_c, then the bytes of its input
+  MFI_ITEM_ARGS = 0,  // arguments of its batch's function
+  MFI_ITEM_CALL = 1,  // function (or "module:name"), kwargs or nil, arguments
+  MFI_ITEM_C = 2,     // mfi_exec_c, then the bytes of its input
   MFI_ITEM_SOURCE = 3 // Lua text, its name, arguments
 };
 
-// What a host gives to the states of its workers: mfi_runtime.host. NULL, and NULL members: nothing.
+// What a host gives to the states of its workers: mfi_runtime.host. NULL, and NULL members:
+// nothing.
 typedef struct mfi_exec_host {
   void *ud;
   // In each state that runs tasks, behind its libraries (libs: MFI_LIB_*, 0: all). [-0, +0, v]
@@ -55,7 +56,7 @@ void mfi_exec_close_spares_of(mfi_context *m, mfi_handle core);
 
 // At a worker's or script's end: waits for children that are not daemons, terminates those that
 // are.
-void mfi_exec_end_children(mfi_self *self, bool wait);
+bool mfi_exec_end_children(mfi_self *self, bool wait);
 
 // Calls the target or initializer at `first`: f, kwargs or nil, args …; results are left. [-n, +m,
 // v]

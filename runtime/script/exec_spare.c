@@ -191,11 +191,12 @@ bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job) {
 // ---- Children
 
 typedef struct family {
-  bool wait;
-  bool daemons; // in this round
+  bool wait;        // for ever, for those that are not daemons
+  bool daemons;     // in this round
+  bool interrupted; // by Ctrl-C, or a stop of one's own
 } family;
 
-static void stop_daemon(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
+static void stop_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
   family *f = ctx;
   mfi_worker *w = mfi_worker_of(o);
   MFI_UNUSED(h);
@@ -203,26 +204,49 @@ static void stop_daemon(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) 
     mfi_worker_stop(self, o, SIGTERM);
 }
 
+// Callbacks that are due do not count.
+static void join(mfi_self *self, mfi_object *o, family *f) {
+  mfi_ns until = f->wait ? MFI_NEVER : mfi_os_deadline(2);
+  mfi_status st;
+  do {
+    mfi_note_clear(self, MFI_NOTE_DUE);
+    st = mfi_worker_join(self, o, until);
+    uint32_t notes = load_acquire(&self->slot->notes);
+    if ((notes & (MFI_NOTE_STOP | MFI_NOTE_INTERRUPT)) == 0)
+      continue;
+    f->interrupted = true;
+    f->wait = false;
+    return;
+  } while (st == MFI_INTERRUPTED);
+}
+
 static void join_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
   family *f = ctx;
   uint32_t place;
   if (mfi_worker_of(o)->pool != 0 || (mfi_worker_of(o)->daemon != 0) != f->daemons)
     return;
+  if (f->interrupted && f->wait == false && !f->daemons)
+    return;
   if (mfi_handle_add(self, h, &place) != MFI_OK)
     return;
-  mfi_note_clear(self, MFI_NOTE_DUE);
-  mfi_worker_join(self, o, f->wait ? MFI_NEVER : mfi_os_deadline(2));
+  join(self, o, f);
   mfi_handle_drop(self, place);
 }
 
-void mfi_exec_end_children(mfi_self *self, bool wait) {
+bool mfi_exec_end_children(mfi_self *self, bool wait) {
   uint64_t me = mfi_slot_id(self, self->index);
   family f = {.wait = wait};
   if (!wait)
-    mfi_worker_each(self, me, stop_daemon, &f);
+    mfi_worker_each(self, me, stop_child, &f);
   mfi_worker_each(self, me, join_child, &f);
-  mfi_worker_each(self, me, stop_daemon, &f);
-  f.daemons = true;
-  f.wait = false;
+  mfi_note_clear(self, MFI_NOTE_STOP | MFI_NOTE_INTERRUPT);
+  bool interrupted = f.interrupted;
+  mfi_worker_each(self, me, stop_child, &f); // all of them after an interrupt, else the daemons
+  f = (family){.daemons = true};
   mfi_worker_each(self, me, join_child, &f);
+  if (interrupted) {
+    f = (family){.wait = false};
+    mfi_worker_each(self, me, join_child, &f);
+  }
+  return interrupted;
 }
