@@ -9,7 +9,7 @@
 local mf = require "moonfleet"
 
 local SAMPLE_BYTES <const> = 128 << 20 -- without folders: no more than about this much
-local BATCH_BYTES <const> = 1 << 20 -- one task: files of about this size together
+local BATCH_BYTES <const> = 4 << 20 -- one task: files of about this size together
 local BLOCK_BYTES <const> = 1 << 20 -- read at once, so that a huge file needs little memory
 local LOOK_BYTES <const> = 8192 -- a file with a zero byte in its beginning is no text
 local WORD <const> = "[%a\128-\255]+" -- letters, and whatever UTF-8 spells with other bytes
