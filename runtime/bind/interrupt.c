@@ -36,9 +36,15 @@ static void exit_code(int code, void *arg) {
   _exit(128 + SIGINT);
 }
 
+void mfi_interrupt_renew(void) {
+  struct sigaction ours = {.sa_handler = handle, .sa_flags = SA_RESTART};
+  if (interrupted_self != NULL)
+    sigaction(SIGINT, &ours, NULL);
+}
+
 void mfi_interrupt_open(mfi_self *self, mfi_stop *stop) {
   static bool registered;
-  struct sigaction now, ours = {.sa_handler = handle, .sa_flags = SA_RESTART};
+  struct sigaction now;
   if (interrupted_self != NULL || sigaction(SIGINT, NULL, &now) != 0)
     return;
   if (now.sa_handler == SIG_IGN)
@@ -46,7 +52,7 @@ void mfi_interrupt_open(mfi_self *self, mfi_stop *stop) {
   before = now;
   interrupted_self = self;
   interrupted_stop = stop;
-  sigaction(SIGINT, &ours, NULL);
+  mfi_interrupt_renew();
   if (!registered)
     on_exit(exit_code, NULL);
   registered = true;

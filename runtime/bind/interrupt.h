@@ -9,6 +9,7 @@
 // Takes SIGINT over, unless it is ignored or another state has it.
 void mfi_interrupt_open(mfi_self *self, mfi_stop *stop);
 void mfi_interrupt_close(void); // gives it back
+void mfi_interrupt_renew(void); // the program lua has taken it back before it closes the state
 bool mfi_interrupt_seen(void);
 void mfi_interrupt_ends(void); // the program has been interrupted at its end: its exit code tells
 

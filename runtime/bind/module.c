@@ -52,6 +52,7 @@ static int close_home(lua_State *L) {
   mfi_bind_at_exit(L);
   if (h->output != NULL)
     mfi_output_flush(h->output);
+  mfi_interrupt_renew();
   bool cut = mfi_exec_end_children(&h->self, !mfi_interrupt_seen());
   mfi_interrupt_close();
   if (cut && h->output != NULL) {

@@ -1,0 +1,96 @@
+-- Deaths at the instants that are hardest to hit: fault points of the test build (preset tiny) kill the
+-- process worker that reaches them and count that; a test whose point was not reached fails.
+
+local mf = require "moonfleet"
+local core = require "moonfleet.core"
+local helper = require "tests.helper"
+
+local describe, it, long = helper.describe, helper.it, helper.long
+
+-- Arms a point for the nth worker that gets there; false in builds without fault points.
+local has_faults = core.fault("put_ready", 0)
+
+describe("race", function()
+  if not has_faults then
+    helper.pending "is killed at fault points only in the tiny build"
+    return
+  end
+
+  -- Kills the nth worker at the point while work() runs; it must have been reached.
+  local function kill_at(point, nth, work)
+    local before = core.fault_hits(point)
+    core.fault(point, nth)
+    work()
+    core.fault(point, 0)
+    assert.are.equal(before + 1, core.fault_hits(point), "hits of " .. point)
+  end
+
+  local function square_all(pool, count)
+    return pool:map(function(x) return x * x end, mf.range(count),
+      { chunksize = 5, on_error = "collect" })
+  end
+
+  -- All results but at most `lost` ones, which tell of the death.
+  local function check_squares(results, count, lost)
+    local died = 0
+    assert.are.equal(count, results.n)
+    for i = 1, count do
+      if mf.is_error(results[i], "worker_died") then died = died + 1
+      else assert.are.equal(i * i, results[i]) end
+    end
+    assert.are.equal(lost, died)
+  end
+
+  for _, case in ipairs {
+    { "before_pickup", 2, 0, "before it takes a job loses nothing" },
+    { "picked_up", 2, 0, "between taking a job and beginning an item loses nothing" },
+    { "item_begun", 7, 1, "under an item that has begun fails that item alone" },
+    { "result_stored", 7, 1, "when the result was written but not yet ended fails that item alone" },
+    { "item_ended", 7, 0, "when an item has ended, but not its job, loses nothing" },
+    { "job_ended", 2, 0, "when the job has ended and nobody was woken loses nothing and hangs nobody" },
+  } do
+    local point, nth, lost, behaviour = table.unpack(case)
+    it("of a worker killed " .. behaviour, function()
+      local pool <close> = mf.Pool { workers = 2, backend = "process" }
+      kill_at(point, nth, function() check_squares(square_all(pool, 100), 100, lost) end)
+      check_squares(square_all(pool, 20), 20, 0)
+    end)
+  end
+
+  it("of a worker killed in its initializer breaks the pool, with no end of new workers", function()
+    local pool
+    kill_at("initializer", 1, function()
+      pool = mf.Pool { workers = 1, backend = "process", initializer = function() end }
+      local ok, err = pcall(pool.apply, pool, function() return 1 end)
+      assert.is_false(ok)
+      assert.is_true(mf.is_error(err, "initializer"), tostring(err))
+    end)
+    pool:terminate()
+    pool:join(long)
+  end)
+
+  it("of a consumer killed when it has taken a message takes that one along, no other", function()
+    local queue = mf.Queue()
+    for i = 1, 10 do queue:put(i) end
+    kill_at("get_taken", 3, function()
+      local worker = mf.spawn(function() while true do queue:get(0) end end)
+      worker:join(long)
+      assert.are.equal(-9, worker.exitcode)
+    end)
+    for i = 4, 10 do assert.are.equal(i, (queue:get(0))) end
+    assert.are.equal(0, queue:size())
+  end)
+
+  it("of a producer killed with a message ready leaves the queue whole", function()
+    local queue = mf.Queue()
+    kill_at("put_ready", 3, function()
+      local worker = mf.spawn(function() for i = 1, 10 do queue:put(("x"):rep(1000) .. i) end end)
+      worker:join(long)
+      assert.are.equal(-9, worker.exitcode)
+    end)
+    queue:put("after")
+    assert.are.equal(("x"):rep(1000) .. 1, (queue:get(0)))
+    assert.are.equal(("x"):rep(1000) .. 2, (queue:get(0)))
+    assert.are.equal("after", (queue:get(0)))
+  end)
+end)
