@@ -36,10 +36,15 @@ function callbacks.run(what, fn, ...)
   return false
 end
 
+-- A future that nobody asked us to watch is a job of a batch that we watch: it is time to look.
 local function dispatch(future)
   local list = pending[future]
   pending[future] = nil
-  if not list then return end
+  if not list then
+    core.future_asked(future, true)
+    callbacks.poll()
+    return
+  end
   local what = list.label or core.future_label(future)
   for _, fn in ipairs(list) do callbacks.run(what, fn, future) end
 end
@@ -70,12 +75,11 @@ function callbacks.watch(future, fn)
   elseif how == "full" then callbacks.look_at(future, has_ended) end
 end
 
---- The same for a batch, where the runtime can watch one.
+--- Calls fn() when a batch has ended, if the runtime can watch one: now, or, of what poll() looks
+--- at, when a job of it has ended.
 ---@param label string
 function callbacks.watch_batch(batch, label, fn)
-  if not core.batch_watch then return end
-  pending[batch] = { fn, label = label }
-  if core.batch_watch(batch) == "ended" then dispatch(batch) end
+  if core.batch_watch and core.batch_watch(batch) == "ended" then callbacks.run(label, fn) end
 end
 
 --- Has poll() call look(thing) until that gives true.
