@@ -1,6 +1,7 @@
 // Calling threads. Floor 6; see caller.h. Locks: the runtime's mutex. Sleeps in mfi_caller_wait.
 #include "api/caller.h"
 
+#include "api/lua_state.h"
 #include "base/atomic.h"
 #include "flow/bury.h"
 
@@ -180,6 +181,7 @@ mfi_status mfi_caller_wait(mf_runtime *rt, mfi_waiter *wait, void *what, double 
 
 static void note_callers(mf_runtime *rt) {
   pthread_cond_broadcast(&rt->ended);
+  mfi_lua_states_note(rt);
   for (mfi_caller *c = rt->callers; c != NULL; c = c->next) {
     mfi_lock_take(&rt->home, &c->own.slot->lock);
     mfi_note(&rt->home, c->own.index, MFI_NOTE_INTERRUPT);
@@ -202,6 +204,7 @@ static bool any_inside(mf_runtime *rt) {
 
 void mfi_callers_wait(mf_runtime *rt) {
   mfi_lock_home(rt);
+  mfi_lua_states_note(rt);
   while (any_inside(rt)) {
     note_callers(rt);
     mfi_unlock_home(rt);

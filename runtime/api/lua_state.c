@@ -12,10 +12,25 @@
 #include <string.h>
 
 // What an attached state has; its last finalizer lets it go.
-typedef struct attachment {
+typedef struct mfi_attached {
   mf_runtime *rt;
   mfi_self self;
+  struct mfi_attached *next; // in rt->attached
 } attachment;
+
+// An interrupt that is on stays noted: every wait of these states raises.
+void mfi_lua_states_note(mf_runtime *rt) {
+  bool on = load_seqcst(&rt->interrupted) != 0 || load_seqcst(&rt->closed) != 0;
+  for (attachment *a = rt->attached; a != NULL; a = a->next) {
+    mfi_slot *s = a->self.slot;
+    mfi_lock_take(&rt->home, &s->lock);
+    if (on)
+      mfi_note(&rt->home, a->self.index, MFI_NOTE_INTERRUPT);
+    else
+      fetch_and_seqcst(&s->notes, ~(uint32_t)MFI_NOTE_INTERRUPT);
+    mfi_lock_give(&rt->home, &s->lock);
+  }
+}
 
 // ---- Attaching
 
@@ -26,6 +41,10 @@ static int detach(lua_State *L) {
   if (m != NULL)
     mfi_exec_close_spares(m);
   mfi_lock_home(rt);
+  attachment **link = &rt->attached;
+  while (*link != a)
+    link = &(*link)->next;
+  *link = a->next;
   mfi_slot_bury(&rt->home, a->self.index);
   mfi_unlock_home(rt);
   mfi_runtime_leave(rt);
@@ -42,6 +61,9 @@ static bool take_slot(attachment *a) {
     a->self.slot->pid = (uint32_t)mfi_os_pid();
     strcpy(a->self.slot->name, "host");
     rt->home.slot->starting = 0;
+    a->next = rt->attached;
+    rt->attached = a;
+    mfi_lua_states_note(rt);
   }
   mfi_unlock_home(rt);
   return slot != 0;

@@ -17,4 +17,8 @@ typedef int mfi_lua_fn(mfi_context *m, lua_State *L, void *arg);
 mf_status mfi_lua_call(mf_runtime *rt, lua_State *L, mfi_lua_fn *fn, void *arg, int nargs,
                        int nresults);
 
+// Has the waits of attached states look up: rt is interrupted or closed, or no more. Under the
+// mutex.
+void mfi_lua_states_note(mf_runtime *rt);
+
 #endif

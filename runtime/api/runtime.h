@@ -32,19 +32,20 @@ struct mf_runtime {
   mfi_exec_host host; // what its workers' states get
   mfi_self home;      // under mutex
   pthread_mutex_t mutex;
-  pthread_key_t key;          // the calling thread's mfi_caller
-  uint64_t refs;              // itself until mf_close, and its handles; under mutex
-  uint32_t closed;            // atomic
-  uint32_t interrupted;       // atomic: mf_interrupt is on
-  struct mfi_given *given;    // modules and hooks, worker.h; atomic
-  bool stale;                 // something was given since the warden was forked; under mutex
-  bool in_child;              // this process is a worker: the home is not its own
-  bool stop_installed;        // under mutex
-  struct mfi_caller *callers; // under mutex
-  mf_pool *pools;             // under mutex
-  mf_backend backend;         // of pools that do not say
-  mf_limits limits;           // of pools that do not say
-  char *path, *cpath;         // of workers; NULL: as in a fresh Lua
+  pthread_key_t key;             // the calling thread's mfi_caller
+  uint64_t refs;                 // itself until mf_close, and its handles; under mutex
+  uint32_t closed;               // atomic
+  uint32_t interrupted;          // atomic: mf_interrupt is on
+  struct mfi_given *given;       // modules and hooks, worker.h; atomic
+  bool stale;                    // something was given since the warden was forked; under mutex
+  bool in_child;                 // this process is a worker: the home is not its own
+  bool stop_installed;           // under mutex
+  struct mfi_caller *callers;    // under mutex
+  struct mfi_attached *attached; // Lua states of the host's, lua_state.h; under mutex
+  mf_pool *pools;                // under mutex
+  mf_backend backend;            // of pools that do not say
+  mf_limits limits;              // of pools that do not say
+  char *path, *cpath;            // of workers; NULL: as in a fresh Lua
   // What becomes due, dispatch.h; under mutex where nothing else is said.
   struct mfi_beacon *beacon; // set once
   uint32_t beacon_slot;      // set once

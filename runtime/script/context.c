@@ -106,6 +106,8 @@ void mfi_context_look_up(lua_State *L) {
   mfi_context *m = mfi_context_of(L);
   uint32_t notes = load_acquire(&m->self->slot->notes);
   mfi_event_done(m->self);
+  if (m->stop == NULL && (notes & MFI_NOTE_INTERRUPT) != 0) // of a C host, until it takes it back
+    mfi_error_raise(L, "interrupted", "interrupted!");
   if ((notes & (MFI_NOTE_STOP | MFI_NOTE_INTERRUPT)) != 0)
     mfi_note_clear(m->self, MFI_NOTE_STOP | MFI_NOTE_INTERRUPT);
   if (m->stop != NULL)

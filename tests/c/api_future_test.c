@@ -1,6 +1,9 @@
 // moonfleet.h: callbacks, descriptors, Ctrl-C, output and errors that nobody asked for.
 #include "api_world.h"
 
+#include <lauxlib.h>
+#include <lualib.h>
+
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -175,6 +178,31 @@ static void ends_all_waits_from_a_signal_handler(void) {
   mf_close(rt);
 }
 
+static void *run_lua(void *L) {
+  int failed = luaL_dostring(L, "mf = require 'moonfleet' mf.sleep(60)");
+  return (void *)(intptr_t)(failed && strstr(luaL_tolstring(L, -1, NULL), "interrupted!") != NULL);
+}
+
+static void ends_the_waits_of_lua_states(void) {
+  mf_runtime *rt = open_runtime(backend);
+  lua_State *L = luaL_newstate();
+  pthread_t thread;
+  void *ok;
+  luaL_openlibs(L);
+  CHECK_EQ(mf_openlib(rt, L), MF_OK);
+  pthread_create(&thread, NULL, run_lua, L);
+  usleep(50000);
+  mf_interrupt(rt, 1);
+  pthread_join(thread, &ok);
+  CHECK((intptr_t)ok);
+  mf_interrupt(rt, 0);
+  lua_settop(L, 0);
+  usleep(20000);
+  CHECK(luaL_dostring(L, "mf.sleep(0.01)") == 0);
+  lua_close(L);
+  mf_close(rt);
+}
+
 // ---- Sinks
 
 typedef struct heard {
@@ -251,6 +279,7 @@ static void run_all(mf_backend which) {
   RUN(lights_a_descriptor_when_a_task_has_ended);
   RUN(waits_for_the_first_of_several);
   RUN(ends_all_waits_from_a_signal_handler);
+  RUN(ends_the_waits_of_lua_states);
   RUN(hears_what_workers_print);
   RUN(hears_of_errors_that_nobody_asked_for);
 }
