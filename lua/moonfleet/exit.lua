@@ -39,7 +39,8 @@ function exit.at_exit()
 end
 
 -- Stock Lua closes a state without a word to us but by finalizers, the latest object first. So each
--- new pool is followed by a guard, which then comes before it and still finds it whole.
+-- new pool is followed by a guard, which then comes before it and still finds it whole. In workers
+-- the C half calls at_exit itself, where they end in order.
 local guard
 
 local meta = {
@@ -50,7 +51,7 @@ local meta = {
 
 --- To be called when a pool has been made.
 function exit.arm()
-  guard = setmetatable({}, meta)
+  if not core.is_worker then guard = setmetatable({}, meta) end
 end
 
 return exit
