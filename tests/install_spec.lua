@@ -20,8 +20,34 @@ local HOST <const> = [[
 #include <moonfleet.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <stdio.h>
+
+static int times(mf_runtime *rt, mf_backend backend) {
+  mf_pool_config c;
+  mf_value args[2];
+  mf_future *f;
+  const char *chunk = "local a, b = ... return a * b";
+  int product = -1;
+  memset(&c, 0, sizeof c);
+  c.size = sizeof c;
+  c.backend = backend;
+  args[0] = mf_integer(6);
+  args[1] = mf_integer(7);
+  f = mf_submit_source(mf_pool_open(rt, &c), chunk, strlen(chunk), "=demo", args, 2);
+  if (mf_future_wait(f, MF_FOREVER) == MF_OK)
+    product = (int)mf_future_value(f, 0)->as.integer;
+  else
+    fprintf(stderr, "%s\n", mf_future_error(f));
+  mf_future_release(f);
+  return product;
+}
+
 int main(void) {
   lua_State *L = luaL_newstate();
+  mf_runtime *rt = mf_open(NULL, NULL, 0);
+  printf("%d %d\n", times(rt, MF_THREAD), times(rt, MF_PROCESS));
+  fflush(stdout);
+  mf_close(rt);
   luaL_openlibs(L);
   luaL_requiref(L, "moonfleet", luaopen_moonfleet, 1);
   int failed = luaL_dostring(L, "print(moonfleet._VERSION)");
@@ -90,21 +116,21 @@ describe("the installed tree", function()
     local said = run([[cd %s && export PKG_CONFIG_PATH=lib/pkgconfig &&
       cc host.c $(pkg-config --cflags --libs moonfleet lua5.4) -Wl,-rpath,lib -o shared &&
       ./shared]], prefix)
-    assert.equal(version .. "\n", said)
+    assert.equal("42 42\n" .. version .. "\n", said)
   end)
 
   it_links("serves C hosts by the static library", function()
     local said = run([[cd %s && export PKG_CONFIG_PATH=lib/pkgconfig &&
       cc host.c $(pkg-config --cflags moonfleet lua5.4) lib/libmoonfleet.a -llua5.4 -lm -o static &&
       ./static]], prefix)
-    assert.equal(version .. "\n", said)
+    assert.equal("42 42\n" .. version .. "\n", said)
   end)
 
   it_links("serves C hosts by find_package", function()
     write(prefix .. "/CMakeLists.txt", PROJECT)
     local said = run([[cd %s && cmake -B b -DCMAKE_PREFIX_PATH=%s . && cmake --build b &&
       echo && b/host]], prefix, prefix)
-    assert.truthy(said:find("\n\n" .. version .. "\n", 1, true), said)
+    assert.truthy(said:find("\n\n42 42\n" .. version .. "\n", 1, true), said)
   end)
 
   it_links("has a header that C11 and C++ accept without a warning", function()
