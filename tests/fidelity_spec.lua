@@ -99,10 +99,10 @@ local samples = {
   ["strings"] = function()
     return { ("%5.2f|%-5d|%05d|%x|%q|%s|%a"):format(3.14159, 7, 42, 255, "a\nb", nil, 0.5),
       ("hello world"):gsub("o", { o = "0" }), ("abc"):rep(3, "-"), ("x"):byte(),
-      ("abc"):find("b", 1, true), ("key = value"):match("^(%w+)%s*=%s*(%w+)$"), string.pack("<i4z", 7, "x"),
-      ("a,b,,c"):gsub(",", ";"),
-      #("\u{10FFFF}"), ("%d"):format(3.0), tostring(1e15), tostring(2^53), 10 // 3, -7 // 2, -7 % 3,
-      7.5 // 2, 1 / 0 > 0, 3 | 4, ~0, "10" + 5, 10 .. "", math.tointeger("8"), tostring(-0.0) }
+      ("abc"):find("b", 1, true), ("key = value"):match("^(%w+)%s*=%s*(%w+)$"),
+      string.pack("<i4z", 7, "x"), ("a,b,,c"):gsub(",", ";"), #("\u{10FFFF}"), ("%d"):format(3.0),
+      tostring(1e15), tostring(2^53), 10 // 3, -7 // 2, -7 % 3, 7.5 // 2, 1 / 0 > 0, 3 | 4, ~0,
+      "10" + 5, 10 .. "", math.tointeger("8"), tostring(-0.0) }
   end,
   ["tables"] = function()
     local t = { 5, 2, 8, 1 }
@@ -118,17 +118,18 @@ local samples = {
   end,
   ["the other libraries"] = function()
     return { utf8.char(228, 8364), utf8.len("\u{e4}x"), { utf8.codepoint("\u{e4}x", 1, -1) },
-      math.type(1), math.type(1.0), math.ult(1, -1), math.maxinteger, math.fmod(-7, 3), math.max(1, 2.5), os.date("!%Y-%m-%d", 0),
+      math.type(1), math.type(1.0), math.ult(1, -1), math.maxinteger, math.fmod(-7, 3),
+      math.max(1, 2.5), os.date("!%Y-%m-%d", 0),
       os.time({ year = 2020, month = 1, day = 1, hour = 12 }), type(os.clock()),
-      os.getenv("no such thing"), type(os.tmpname), io.type(io.stdout), io.type(5), { io.open("/no/such/file") },
-      type(debug.getinfo(1).currentline), load("return 1 + 1")(), { load("x = = 1", "=chunk") },
-      load(string.dump(function() return 42 end))(), pcall(load, "x", "x", "b"),
-      { pcall(require, "no.such.mod") }, select("#", _G.assert(1, 2, 3)),
-      { pcall(_G.assert, false, "m") }, { pcall(_G.assert, nil) },
-      tostring(print):match("^function"), _VERSION, rawget(_G, "no_such_global"),
-      tonumber("0x10"), tonumber("z", 36), tonumber("  12  "), tonumber("1e1"), tonumber(""), { pcall(setmetatable, 1, {}) },
-      collectgarbage("count") > 0, collectgarbage("isrunning"), collectgarbage("step") ~= nil, type(package.searchers),
-      #package.config }
+      os.getenv("no such thing"), type(os.tmpname), io.type(io.stdout), io.type(5),
+      { io.open("/no/such/file") }, type(debug.getinfo(1).currentline), load("return 1 + 1")(),
+      { load("x = = 1", "=chunk") }, load(string.dump(function() return 42 end))(),
+      pcall(load, "x", "x", "b"), { pcall(require, "no.such.mod") },
+      select("#", _G.assert(1, 2, 3)), { pcall(_G.assert, false, "m") }, { pcall(_G.assert, nil) },
+      tostring(print):match("^function"), _VERSION, rawget(_G, "no_such_global"), tonumber("0x10"),
+      tonumber("z", 36), tonumber("  12  "), tonumber("1e1"), tonumber(""),
+      { pcall(setmetatable, 1, {}) }, collectgarbage("count") > 0, collectgarbage("isrunning"),
+      collectgarbage("step") ~= nil, type(package.searchers), #package.config }
   end,
   ["files"] = function()
     local path = os.tmpname()
