@@ -4,6 +4,9 @@
 --
 -- In flight: items submitted and not yet taken by the caller's code; chunks.room() bounds them.
 --
+-- feed_below: a feed would do nothing while more than this is in flight; infinite when it is not
+-- known.
+--
 -- A hole is an item that never became a job, as it could not be sent; it is delivered in its turn,
 -- and until then nothing more is fed.
 
@@ -51,10 +54,17 @@ end
 ---@return boolean   did it?
 function Call:feed(wait)
   local source = self.source
-  if self.hole or source:left() == 0 then return false end
+  if self.hole or source:left() == 0 then
+    self.feed_below = -1
+    return false
+  end
   self.chunks:saw_item(source:sample())
   local size = self.chunks:next(source:left())
-  if self.in_flight > 0 and self.in_flight + size > self.chunks:room() then return false end
+  local most = self.chunks:room() - size
+  if self.in_flight > 0 and self.in_flight > most then
+    self.feed_below = most
+    return false
+  end
   local index = self.index
   local ok, taken = pcall(self.submit, self, size, size, wait)
   if ok then return taken > 0 end
@@ -94,6 +104,7 @@ function Call:receive(out, at, mode, timeout)
   if not n then return nil, first end
   failures = add_rest(self, first, n, status, total or n, failures)
   self.chunks:took(n)
+  self.feed_below = math.huge
   return status == "ok" and n or math.max(total or n, n), first, failures
 end
 
@@ -185,7 +196,7 @@ function call.new(pool, f, source, opts, how)
     pool = pool, batch = batch, source = source, label = how.label, timeout = opts.timeout,
     limit = opts.task_timeout or core.pool_get(pool, "limit"), collect = opts.collect,
     chunks = chunks.new(opts.chunksize, opts.window, workers),
-    index = 1, in_flight = 0, bar = open_bar(opts.progress, source.count),
+    index = 1, in_flight = 0, feed_below = math.huge, bar = open_bar(opts.progress, source.count),
   }, Call)
 end
 

@@ -43,9 +43,11 @@ local function yield(work)
   local result = work.taken[at]
   local failure = work.failed and work.failed[index]
   work.at, work.taken[at] = at, nil
-  work:release(1)
+  work.in_flight = work.in_flight - 1
+  if work.bar then work.bar:update(1) end
   if not failure then
     if work.collect then work.source:forget(index) end
+    if result.n == 1 then return index, result[1] end
     return index, table.unpack(result, 1, result.n)
   end
   if not work.collect then fail(work, failure) end
@@ -57,7 +59,7 @@ end
 -- An item that could not be sent: its turn has come.
 local function yield_hole(work)
   local hole = work.hole
-  work.hole = nil
+  work.hole, work.feed_below = nil, math.huge
   if work.bar then work.bar:update(1) end
   if not work.collect then fail(work, hole) end
   local err = work:collected(hole)
@@ -100,12 +102,15 @@ end
 
 local function step(it)
   local work = it.work
+  if work.at < work.count and work.in_flight > work.feed_below then return yield(work) end
   if work.closed then return nil end
   return step_until(work, work.timeout and core.time() + work.timeout)
 end
 
 local function release(it)
-  it.work:close()
+  local work = it.work
+  work.at, work.count = 0, 0
+  work:close()
 end
 
 local function begin(pool, name, star, unordered, count, f, xs, opts)
