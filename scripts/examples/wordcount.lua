@@ -96,17 +96,22 @@ local function merge(into, counts)
   for word, n in pairs(counts) do into[word] = (into[word] or 0) + n end
 end
 
--- A progress line that writes over itself, a few times a second.
+-- Says how far it is: on a terminal in a line that is written over, elsewhere in a line of its own
+-- every few seconds and at the end.
 local function progress_line(label, total)
-  local done, due, started = 0, 0, mf.time()
+  local terminal = os.execute "test -t 2"
+  local pause, before, behind = 5, "", "\n"
+  if terminal then pause, before, behind = 0.2, "\r", "" end
+  local done, started = 0, mf.time()
+  local due = started + pause
   return function(bytes)
     done = done + bytes
-    local now = mf.time()
-    if now < due and done < total then return end
-    due = now + 0.2
-    io.stderr:write(("\r%s %3.0f %% of %.1f MB, %.1f s "):format(label,
-      total > 0 and done / total * 100 or 100, total / 1e6, now - started))
-    if done >= total then io.stderr:write("\n") end
+    local now, ended = mf.time(), done >= total
+    if now < due and not ended then return end
+    due = now + pause
+    io.stderr:write(before, ("%s %3.0f %% of %.1f MB, %.1f s"):format(label,
+      total > 0 and done / total * 100 or 100, total / 1e6, now - started), behind)
+    if terminal and ended then io.stderr:write("\n") end
   end
 end
 
