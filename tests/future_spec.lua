@@ -199,6 +199,23 @@ helper.for_each_backend(function(backend, mf_b)
       assert.is_true(ran:empty())
     end)
 
+    it("is cancelled among thousands, and the others run", function()
+      local pool, running, go = busy()
+      local futures, cancelled = {}, 0
+      for i = 1, 3000 do futures[i] = pool:submit(math.abs, -i) end
+      for i = 1, 3000, 3 do cancelled = cancelled + (futures[i]:cancel() and 1 or 0) end
+      assert.are.equal(1000, cancelled)
+      go("x")
+      for i = 1, 3000 do
+        if i % 3 == 1 then assert.is_true(futures[i]:cancelled())
+        else assert.are.equal(i, futures[i]:get(long)) end
+      end
+      assert.are.equal("x", running:get(long))
+      assert.are.equal(1000, pool:stats().cancelled)
+      pool:close()
+      pool:join(long)
+    end)
+
     it("that runs is not cancelled without force", function()
       local pool, running, go = busy()
       assert.is_false(running:cancel())

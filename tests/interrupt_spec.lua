@@ -79,6 +79,24 @@ helper.for_each_program(function(program, run)
         assert.are.equal(1, count(result.err, "interrupted!"), result.err)
       end)
 
+      it("leaves a pool usable when the script catches it", function()
+        local result = interrupted [[
+          local pool <close> = mf.Pool(2)
+          local started = mf.Queue()
+          local other = pool:submit(function(x) started:put(1) return x end, "other")
+          started:get()
+          ready()
+          local ok, err = pcall(pool.map, pool, function() while true do end end, {1, 2, 3})
+          print(ok, err.kind, other:get())
+          pool:restart()
+          pool:terminate()
+          pool:join()
+          local second <close> = mf.Pool(1)
+          print(second:apply(math.abs, {-7}))
+        ]]
+        assert.are.same({ code = 0, err = "", out = "false\tinterrupted\tother\n7\n" }, result)
+      end)
+
       it("leaves workers alone when the script catches it", function()
         local result = interrupted [[
           local go = mf.Queue()

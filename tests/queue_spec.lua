@@ -137,6 +137,16 @@ describe("queue", function()
     assert.are.same({ "a", "nil", "c" }, seen)
   end)
 
+  it("keeps what its iterator did not take", function()
+    local queue = mf.Queue()
+    queue:put_many { 1, 2, 3, 4 }
+    for _, value in queue:iter() do
+      if value == 2 then break end
+    end
+    assert.are.equal(3, (queue:get(0)))
+    assert.are.equal(1, #queue)
+  end)
+
   it("puts many at once and says how many", function()
     local queue = mf.Queue()
     assert.are.equal(3, (queue:put_many { 1, 2, 3 }))
