@@ -85,11 +85,24 @@ static int core_batch(lua_State *L) {
 
 // ---- Scratch memory of a chunk's items
 
+// Items of up to MOST_CHUNKS chunks: encoding runs Lua code that may raise, so the jobs are made
+// when all is encoded, and submitted together.
+#define MOST_CHUNKS 16
+
+typedef struct chunk {
+  size_t at, size; // of its items in bytes
+  uint32_t refs_at, nrefs;
+  uint32_t nitems;
+  uint64_t index; // of its first item in the whole call
+} chunk;
+
 typedef struct scratch {
   char *bytes;
   mfi_handle *refs;
   size_t size, room;
   uint32_t nrefs, refs_room;
+  chunk chunk[MOST_CHUNKS];
+  uint32_t chunks; // complete ones
 } scratch;
 
 static int free_scratch(lua_State *L) {
@@ -116,7 +129,7 @@ static scratch *push_scratch(lua_State *L) {
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &scratch_key);
   }
-  s->size = s->nrefs = 0;
+  s->size = s->nrefs = s->chunks = 0;
   return s;
 }
 
@@ -158,38 +171,85 @@ static void append_item(lua_State *L, mfi_context *m, scratch *s, int first, int
 
 // ---- Submitting
 
-static void submit_chunk(lua_State *L, mfi_box *b, scratch *s, uint32_t n, uint64_t index,
-                         uint64_t target) {
-  mfi_self *self = b->m->self;
-  mfi_object *core = core_of(b);
+static const plan *plan_of(lua_State *L) {
   lua_getiuservalue(L, 1, 1);
   const plan *p = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  mfi_job_config c = {.nitems = n,
-                      .nrefs = s->nrefs,
-                      .items_size = s->size,
-                      .first = index,
-                      .limit = p->limit,
-                      .seed = p->seed,
-                      .label = p->label};
-  mfi_ref job;
-  mfi_status st = mfi_job_make(self, &c, &job);
+  return p;
+}
+
+static mfi_status make_job(mfi_self *self, const plan *p, const scratch *s, const chunk *c,
+                           mfi_ref *job) {
+  mfi_job_config config = {.nitems = c->nitems,
+                           .nrefs = c->nrefs,
+                           .items_size = c->size,
+                           .first = c->index,
+                           .limit = p->limit,
+                           .seed = p->seed,
+                           .label = p->label};
+  mfi_status st = mfi_job_make(self, &config, job);
+  if (st != MFI_OK)
+    return st;
+  st = mfi_job_fill(self, *job, s->bytes + c->at, s->refs + c->refs_at);
+  if (st != MFI_OK)
+    mfi_job_discard(self, *job);
+  return st;
+}
+
+// Makes the jobs, the last one first: submitting takes them from the top of the hand.
+static mfi_status make_jobs(mfi_self *self, const plan *p, const scratch *s, mfi_ref *jobs) {
+  for (uint32_t i = s->chunks; i > 0; i--) {
+    mfi_status st = make_job(self, p, s, &s->chunk[i - 1], &jobs[i - 1]);
+    if (st == MFI_OK)
+      continue;
+    for (uint32_t k = i; k < s->chunks; k++)
+      mfi_job_discard(self, jobs[k]);
+    return st;
+  }
+  return MFI_OK;
+}
+
+// Submits the complete chunks.
+static void submit_chunks(lua_State *L, mfi_box *b, scratch *s, uint64_t target) {
+  mfi_self *self = b->m->self;
+  mfi_object *core = core_of(b);
+  const plan *p = plan_of(L);
+  mfi_ref jobs[MOST_CHUNKS];
+  uint32_t n = s->chunks, done = 0;
+  mfi_status st = make_jobs(self, p, s, jobs);
+  s->size = s->nrefs = s->chunks = 0;
+  if (st == MFI_CLOSED)
+    mfi_error_raise(L, "closed", "an object in the arguments is closed");
   if (st != MFI_OK)
     mfi_bind_raise(L, st, p->label);
-  st = mfi_job_fill(self, job, s->bytes, s->refs);
-  if (st != MFI_OK) {
-    mfi_job_discard(self, job);
-    mfi_error_raise(L, "closed", "an object in the arguments is closed");
-  }
   if (target != 0)
-    st = mfi_pool_direct(self, core, job, b->o, target);
+    st = mfi_pool_direct(self, core, jobs[0], b->o, target);
   else
-    st = mfi_pool_submit(self, core, job, b->o, NULL);
-  s->size = s->nrefs = 0;
+    st = mfi_pool_submit_many(self, core, jobs, n, b->o, &done);
   if (st == MFI_OK)
     return;
-  mfi_job_discard(self, job);
+  for (uint32_t k = done; k < n; k++)
+    mfi_job_discard(self, jobs[k]);
   mfi_bind_refuse(L, st);
+}
+
+// The items written since the last chunk are one.
+static void end_chunk(scratch *s, uint32_t nitems, uint64_t index) {
+  chunk *c = &s->chunk[s->chunks];
+  const chunk *before = s->chunks == 0 ? NULL : c - 1;
+  c->at = before == NULL ? 0 : before->at + before->size;
+  c->size = s->size - c->at;
+  c->refs_at = before == NULL ? 0 : before->refs_at + before->nrefs;
+  c->nrefs = s->nrefs - c->refs_at;
+  c->nitems = nitems;
+  c->index = index;
+  s->chunks++;
+}
+
+static void end_and_submit(lua_State *L, mfi_box *b, scratch *s, uint32_t nitems, uint64_t index) {
+  end_chunk(s, nitems, index);
+  if (s->chunks == MOST_CHUNKS || s->size > ((size_t)1 << 20))
+    submit_chunks(L, b, s, 0);
 }
 
 // Pushes the item's arguments; how many.
@@ -232,10 +292,11 @@ static int batch_list(lua_State *L) {
       append_item(L, b->m, s, 9, push_item(L, i + k, star));
       lua_settop(L, 8);
     }
-    submit_chunk(L, b, s, (uint32_t)n, (uint64_t)index, 0);
+    end_and_submit(L, b, s, (uint32_t)n, (uint64_t)index);
     i += n;
     index += n;
   }
+  submit_chunks(L, b, s, 0);
   mfi_bind_run_serial(L, core_of(b));
   return 0;
 }
@@ -261,9 +322,10 @@ static int batch_range(lua_State *L) {
       append_item(L, b->m, s, 8, 1);
       lua_settop(L, 7);
     }
-    submit_chunk(L, b, s, (uint32_t)n, (uint64_t)index, 0);
+    end_and_submit(L, b, s, (uint32_t)n, (uint64_t)index);
     index += n;
   }
+  submit_chunks(L, b, s, 0);
   mfi_bind_run_serial(L, core_of(b));
   return 0;
 }
@@ -288,7 +350,8 @@ static int batch_everywhere(lua_State *L) {
     }
     append_item(L, b->m, s, 4, n);
     lua_settop(L, 3);
-    submit_chunk(L, b, s, 1, i + 1, ids[i]);
+    end_chunk(s, 1, i + 1);
+    submit_chunks(L, b, s, ids[i]);
   }
   lua_pushinteger(L, workers);
   return 1;
@@ -329,14 +392,17 @@ static int batch_wait(lua_State *L) {
 // A job that was taken: what it refers to ends with the userdata, also when decoding raises.
 typedef struct taken {
   mfi_context *m;
-  mfi_ref job;
+  uint32_t n;
+  mfi_ref job[16]; // the newest in hand comes last
 } taken;
 
+static void end_jobs(taken *t) {
+  while (t->n > 0)
+    mfi_job_discard(t->m->self, t->job[--t->n]);
+}
+
 static int end_taken(lua_State *L) {
-  taken *t = lua_touserdata(L, 1);
-  if (t->job != 0)
-    mfi_job_discard(t->m->self, t->job);
-  t->job = 0;
+  end_jobs(lua_touserdata(L, 1));
   return 0;
 }
 
@@ -431,14 +497,14 @@ static int batch_take(lua_State *L) {
   lua_settop(L, 3);
   lua_pushnil(L); // 4: failures
   taken *t = push_taken(L, b->m);
-  while ((t->job = mfi_batch_take(b->m->self, b->o)) != 0) {
-    mfi_job *j = mfi_job_at(b->m->self, t->job);
-    total += store_all(L, b->m, t->job, 2, (lua_Integer)j->first, all, 4);
-    if (j->status != MFI_OK)
-      rest = (mfi_status)j->status;
-    mfi_ref job = t->job;
-    t->job = 0;
-    mfi_job_discard(b->m->self, job);
+  while ((t->n = mfi_batch_take(b->m->self, b->o, t->job, 16)) != 0) {
+    for (uint32_t i = 0; i < t->n; i++) {
+      mfi_job *j = mfi_job_at(b->m->self, t->job[i]);
+      total += store_all(L, b->m, t->job[i], 2, (lua_Integer)j->first, all, 4);
+      if (j->status != MFI_OK)
+        rest = (mfi_status)j->status;
+    }
+    end_jobs(t);
   }
   lua_pushinteger(L, total);
   lua_pushvalue(L, 4);
@@ -470,8 +536,8 @@ static int batch_next(lua_State *L) {
   lua_pushnil(L); // 6: failures
   taken *t = push_taken(L, b->m);
   for (;;) {
-    t->job = mfi_batch_take(b->m->self, b->o);
-    if (t->job != 0)
+    t->n = mfi_batch_take(b->m->self, b->o, t->job, 1);
+    if (t->n != 0)
       break;
     mfi_status st = mfi_bind_wait(L, core_of(b), wait_one, next_queued, b->o, until);
     if (st == MFI_OK)
@@ -480,10 +546,8 @@ static int batch_next(lua_State *L) {
     lua_pushstring(L, st == MFI_CLOSED ? "closed" : "timeout");
     return 2;
   }
-  int n = push_next(L, b, t->job, all);
-  mfi_ref job = t->job;
-  t->job = 0;
-  mfi_job_discard(b->m->self, job);
+  int n = push_next(L, b, t->job[0], all);
+  end_jobs(t);
   return n;
 }
 

@@ -107,17 +107,22 @@ static void change_taken(mfi_self *self, mfi_object *core, mfi_batch *b, mfi_ref
   mfi_lock_commit(self, &core->lock);
 }
 
-mfi_ref mfi_batch_take(mfi_self *self, mfi_object *batch) {
+static mfi_ref next_taken(mfi_self *self, const mfi_batch *b) {
+  mfi_ref job = b->unordered ? b->done_first : b->oldest;
+  return job != 0 && mfi_job_at(self, job)->state == MFI_JOB_ENDED ? job : 0;
+}
+
+uint32_t mfi_batch_take(mfi_self *self, mfi_object *batch, mfi_ref *out, uint32_t max) {
   mfi_object *core = core_of(self, batch);
   mfi_batch *b = mfi_batch_of(batch);
+  uint32_t n = 0;
   mfi_lock_take(self, &core->lock);
-  mfi_ref job = b->unordered ? b->done_first : b->oldest;
-  if (job != 0 && mfi_job_at(self, job)->state != MFI_JOB_ENDED)
-    job = 0;
-  if (job != 0)
+  for (mfi_ref job; n < max && (job = next_taken(self, b)) != 0;) {
     change_taken(self, core, b, job);
+    out[n++] = job;
+  }
   mfi_lock_give(self, &core->lock);
-  return job;
+  return n;
 }
 
 // ---- Cancelling and ending

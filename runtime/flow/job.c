@@ -282,7 +282,7 @@ void mfi_job_release(mfi_self *self, mfi_ref job) {
     store_release(&j->progress, (uint64_t)0); // nobody reads results that are gone
     mfi_heap_free(self, mfi_hand_pull(self, &j->results));
   }
-  if (j->counted.home != 0)
+  if (j->counted.home != 0 && j->number == 0) // those of batches do not hold it
     mfi_handle_unhold(self, &j->counted.home);
 }
 

@@ -94,7 +94,8 @@ static mfi_status submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_obje
   if (j->directed)
     mfi_change32(self, &core->lock, &c->kick, c->kick + 1);
   mfi_change64(self, &core->lock, &j->counted.home, mfi_object_handle(self, core));
-  mfi_change32(self, &core->lock, &core->refs, core->refs + 1);
+  if (batch == NULL) // a batch holds the core for all its jobs
+    mfi_change32(self, &core->lock, &core->refs, core->refs + 1);
   mfi_change64(self, &core->lock, &c->submitted, c->submitted + j->nitems);
   mfi_change64(self, &core->lock, &c->queued, c->queued + j->nitems);
   mfi_hand_out(self, &core->lock, job);
@@ -115,6 +116,21 @@ mfi_status mfi_pool_submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_ob
     mfi_event_wake_one(self, &mfi_core_of(core)->work);
   else if (batch == NULL)
     mfi_place_release(self, *place);
+  return st;
+}
+
+mfi_status mfi_pool_submit_many(mfi_self *self, mfi_object *core, const mfi_ref *jobs, uint32_t n,
+                                mfi_object *batch, uint32_t *done) {
+  mfi_status st = MFI_OK;
+  *done = 0;
+  mfi_lock_take(self, &core->lock);
+  while (*done < n && (st = submit(self, core, jobs[*done], batch, NULL)) == MFI_OK)
+    ++*done;
+  mfi_lock_give(self, &core->lock);
+  if (*done == 1)
+    mfi_event_wake_one(self, &mfi_core_of(core)->work);
+  else if (*done > 1)
+    mfi_event_wake_all(self, &mfi_core_of(core)->work);
   return st;
 }
 
@@ -312,6 +328,18 @@ void mfi_job_end(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status statu
   mfi_ending e = mfi_job_finish(self, core, job, self->slot, status);
   mfi_lock_give(self, &core->lock);
   mfi_job_tell(self, core, &e);
+}
+
+mfi_ref mfi_job_end_and_take(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
+  mfi_ref next = 0;
+  bool dropped;
+  mfi_lock_take(self, &core->lock);
+  mfi_ending e = mfi_job_finish(self, core, job, self->slot, status);
+  if (take(self, core, &next, &dropped) != MFI_OK || dropped)
+    next = 0; // what is to be dropped is left to mfi_pool_take
+  mfi_lock_give(self, &core->lock);
+  mfi_job_tell(self, core, &e);
+  return next;
 }
 
 // ---- Cancelling and waiting

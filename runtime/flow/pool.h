@@ -96,6 +96,10 @@ static inline mfi_batch *mfi_batch_of(mfi_object *o) { return (mfi_batch *)(void
 // MFI_TERMINATED, MFI_INITIALIZER: the pool takes none; the job stays in hand.
 mfi_status mfi_pool_submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_object *batch,
                            uint32_t *place);
+// The same for n jobs of a batch at once, the first of them on top of the caller's hand, the second
+// below it, and so on. Those from *done on stay in hand.
+mfi_status mfi_pool_submit_many(mfi_self *self, mfi_object *core, const mfi_ref *jobs, uint32_t n,
+                                mfi_object *batch, uint32_t *done);
 // A job of a batch for the worker with this slot id alone.
 mfi_status mfi_pool_direct(mfi_self *self, mfi_object *core, mfi_ref job, mfi_object *batch,
                            uint64_t slot);
@@ -109,6 +113,8 @@ mfi_status mfi_pool_take(mfi_self *self, mfi_object *core, uint32_t kick, mfi_ns
 bool mfi_pool_take_this(mfi_self *self, mfi_object *core, mfi_ref job);
 // Its worker is done with it: all items have ended (MFI_OK), or status ends it as a whole.
 void mfi_job_end(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status);
+// The same, and takes the next job at once, RUNNING; 0: none is there.
+mfi_ref mfi_job_end_and_take(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status);
 
 // Its worker goes on with other things: the items that have not begun go back to the queue.
 void mfi_pool_give_back(mfi_self *self, mfi_object *core, mfi_ref job);
@@ -144,9 +150,9 @@ mfi_status mfi_batch_make(mfi_self *self, mfi_handle core, const mfi_batch_confi
 mfi_status mfi_batch_wait(mfi_self *self, mfi_object *batch, mfi_ns until);
 // Waits until mfi_batch_take would give a job. MFI_CLOSED: it has none any more.
 mfi_status mfi_batch_wait_next(mfi_self *self, mfi_object *batch, mfi_ns until);
-// Takes the oldest job if it has ended, or, unordered, the one that ended first, into the caller's
-// hand: mfi_job_discard it. 0: none.
-mfi_ref mfi_batch_take(mfi_self *self, mfi_object *batch);
+// Takes up to `max` jobs into the caller's hand, the newest of them on top: the oldest ones as far
+// as they have ended, or, unordered, those that ended first. mfi_job_discard them. How many.
+uint32_t mfi_batch_take(mfi_self *self, mfi_object *batch, mfi_ref *out, uint32_t max);
 // No item of it begins any more; queued jobs are taken out, running ones stopped where force.
 void mfi_batch_cancel(mfi_self *self, mfi_object *batch, bool force, mfi_status why);
 

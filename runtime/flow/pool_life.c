@@ -203,6 +203,8 @@ static void change_asleep(mfi_self *self, mfi_object *core, uint32_t now) {
   if (self->slot->asleep != now) {
     mfi_change32(self, &core->lock, &c->asleep, c->asleep + (now ? 1u : UINT32_MAX));
     mfi_change32(self, &core->lock, &self->slot->asleep, now);
+    if (now == 0) // spare workers are to look whether they are still needed
+      mfi_change32(self, &core->lock, &c->kick, c->kick + 1);
     mfi_lock_commit(self, &core->lock);
   }
   mfi_lock_give(self, &core->lock);
@@ -213,7 +215,11 @@ void mfi_pool_sleep(mfi_self *self, mfi_object *core) {
   mfi_pool_heal(self, core);
 }
 
-void mfi_pool_wake(mfi_self *self, mfi_object *core) { change_asleep(self, core, 0); }
+void mfi_pool_wake(mfi_self *self, mfi_object *core) {
+  change_asleep(self, core, 0);
+  if (load_acquire(&mfi_core_of(core)->alive) > load_acquire(&mfi_core_of(core)->want))
+    mfi_event_wake_all(self, &mfi_core_of(core)->work);
+}
 
 // ---- A worker's job after its death
 

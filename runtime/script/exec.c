@@ -363,18 +363,24 @@ static int live_for_pool(life *l, lua_State *L) {
   if (!catch_up(l, L))
     return stop_code(&l->stop);
   store_release(&w->ready, 1u);
+  mfi_ref job = 0;
   for (;;) {
-    mfi_ref job;
     uint32_t kick = load_acquire(&c->kick);
-    if (mfi_pool_leave(l->self, l->m->core, w))
+    if (job == 0 && mfi_pool_leave(l->self, l->m->core, w))
       return 0;
-    mfi_status st = mfi_pool_take(l->self, l->m->core, kick, MFI_NEVER, &job);
+    mfi_status st = MFI_OK;
+    if (job == 0)
+      st = mfi_pool_take(l->self, l->m->core, kick, MFI_NEVER, &job);
     if (st == MFI_INTERRUPTED && !look_up_protected(l, L))
       return stop_code(&l->stop);
-    if (st != MFI_OK)
+    if (st != MFI_OK) {
+      job = 0;
       continue;
-    if (!mfi_exec_job(l->m, l->m->core, job))
+    }
+    mfi_ref next;
+    if (!mfi_exec_job(l->m, l->m->core, job, &next, kick))
       return stop_code(&l->stop);
+    job = next;
   }
 }
 

@@ -44,7 +44,8 @@ void mfi_exec_poke(mfi_self *self, uint32_t slot);
 
 // Runs the items of a job that the caller has taken, and ends it. False: it was stopped in the
 // middle, the job is still the slot's, for its burial.
-bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job);
+// next: not NULL: the next job, taken at once; 0: none, or the core was kicked since `kick`.
+bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job, mfi_ref *next, uint32_t kick);
 
 // Runs a queued job inside the caller's task (or its submit: serial pools), in a state of its own.
 // False: somebody else has taken it, or there is no state to be had.

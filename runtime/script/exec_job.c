@@ -264,10 +264,24 @@ static enum run run_items(mfi_context *m, mfi_ref job) {
   return THROUGH;
 }
 
-bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job) {
+// Ends the job; next: takes another at once, unless the worker is to look up first.
+static void end_job(mfi_context *m, mfi_object *core, mfi_ref job, mfi_status status, mfi_ref *next,
+                    uint32_t kick) {
+  mfi_core *c = mfi_core_of(core);
+  bool go_on = next != NULL && c->max_tasks == 0 && load_acquire(&c->kick) == kick &&
+               load_relaxed(&m->self->slot->stop) == 0;
+  if (go_on)
+    *next = mfi_job_end_and_take(m->self, core, job, status);
+  else
+    mfi_job_end(m->self, core, job, status);
+}
+
+bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job, mfi_ref *next, uint32_t kick) {
   mfi_ref outer = m->job;
   uint64_t item = m->item;
   int top = lua_gettop(m->L);
+  if (next != NULL)
+    *next = 0;
   m->job = job;
   enum run how = run_items(m, job);
   m->job = outer;
@@ -278,9 +292,10 @@ bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job) {
   }
   lua_settop(m->L, top);
   mfi_job *j = mfi_job_at(m->self, job);
+  mfi_status status = mfi_job_ended(j) == j->nitems ? MFI_OK : MFI_CANCELLED;
   if (how == USED_UP)
     mfi_pool_give_back(m->self, core, job);
   else
-    mfi_job_end(m->self, core, job, mfi_job_ended(j) == j->nitems ? MFI_OK : MFI_CANCELLED);
+    end_job(m, core, job, status, next, kick);
   return true;
 }

@@ -13,7 +13,8 @@ lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_lim
 // What the host does in a state; see mfi_exec_host. [-0, +0, v]
 void mfi_exec_prepare(lua_State *L, mfi_self *self, mfi_object *core);
 void mfi_exec_begin(lua_State *L, mfi_self *self);
-// Runs the Lua text at index `text`, its name and arguments behind it; how many results. [-n, +m, v]
+// Runs the Lua text at index `text`, its name and arguments behind it; how many results. [-n, +m,
+// v]
 int mfi_exec_source(lua_State *L, int text);
 // Runs a task in C; how many results. [-0, +m, v]
 int mfi_exec_c_item(lua_State *L, const void *bytes, uint64_t size);

@@ -172,7 +172,7 @@ bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job) {
     return false;
   }
   int64_t deadline = owner->self->slot->deadline;
-  bool through = mfi_exec_job(s->m, core, job);
+  bool through = mfi_exec_job(s->m, core, job, NULL, 0);
   uint32_t why = through ? 0 : mfi_stop_raised(&s->stop);
   int exit_code = s->stop.exit_code;
   if (through)
