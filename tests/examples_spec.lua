@@ -74,7 +74,7 @@ describe("the example", function()
 
   it("squares prints the same from processes and from threads", function()
     local out = run("squares.lua 0.05")
-    assert.are.equal("1 4 9 16 25\tafter 0 s\n1 4 9 16 25\tafter 0 s\n", out)
+    assert.is_truthy(out:match("^1 4 9 16 25\tafter %d+ s\n1 4 9 16 25\tafter %d+ s\n$"), out)
   end)
 
   it("queue prints what the child has put", function()

@@ -10,7 +10,7 @@ local rows = require "seed_rows"
 
 -- No times are checked: whoever shares the cores of a test run may be slow.
 local size = {
-  unit = 0.1,
+  unit = 0.2,
   n = function(_, small) return small end,
   within = function() end,
   faster = function() end,
