@@ -364,6 +364,7 @@ MF_API int mf_dispatch(mf_runtime *rt, int max);
 
 /* For Ctrl-C. As long as it is on, calls that would wait in this runtime return MF_INTERRUPTED, or
  * raise "interrupted!" in Lua states given to mf_openlib; those that wait now, too. Tasks go on.
+ * Lua states learn of it, and of its end, a moment later.
  * [signal] */
 MF_API void mf_interrupt(mf_runtime *rt, int on);
 

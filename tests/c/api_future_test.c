@@ -196,9 +196,10 @@ static void ends_the_waits_of_lua_states(void) {
   pthread_join(thread, &ok);
   CHECK((intptr_t)ok);
   mf_interrupt(rt, 0);
+  for (int i = 0; i < 1000 && luaL_dostring(L, "mf.sleep(0.01) awake = true") != 0; i++)
+    usleep(1000);
   lua_settop(L, 0);
-  usleep(20000);
-  CHECK(luaL_dostring(L, "mf.sleep(0.01)") == 0);
+  CHECK_EQ(lua_getglobal(L, "awake"), LUA_TBOOLEAN);
   lua_close(L);
   mf_close(rt);
 }
