@@ -1,6 +1,8 @@
--- Pools whose initializer failed: the error that all their tasks end with.
+-- Calls of the core that may be refused: what is wrong is said in the caller's words. Pools whose
+-- initializer failed: the error that all their tasks end with.
 
 local core = require "moonfleet.core"
+local check = require "moonfleet.check"
 local errors = require "moonfleet.errors"
 
 local broken = {}
@@ -23,6 +25,8 @@ function broken.guard(pool, label, f, ...)
   local ok, result = pcall(f, ...)
   if ok then return result end
   if core.is_error(result, "initializer") then result = broken.error(pool, label) end
+  local item, text = tostring(result):match("bad item #(%d+) %((table of.*)%)$")
+  if item then check.bad(2, label:match("^[%w_]+"), ("item %s: %s"):format(item, text)) end
   error(result, 0)
 end
 

@@ -2,8 +2,9 @@
 -- reduce.lua, future.lua.
 
 local core = require "moonfleet.core"
-local broken = require "moonfleet.broken"
 local backend = require "moonfleet.backend"
+local broken = require "moonfleet.broken"
+local callbacks = require "moonfleet.callbacks"
 local check = require "moonfleet.check"
 local context = require "moonfleet.context"
 local exit = require "moonfleet.exit"
@@ -263,9 +264,10 @@ function metatable:__index(key)
 end
 
 function metatable:__tostring()
-  local state = core.pool_get(self, "state")
-  return ("Pool(%s, %d %s%s)"):format(core.pool_get(self, "name"), core.pool_get(self, "size"),
-    core.pool_get(self, "backend"), state == "open" and "" or ", " .. state)
+  local state, kind = core.pool_get(self, "state"), core.pool_get(self, "backend")
+  local workers = kind == "serial" and kind or ("%d %s"):format(core.pool_get(self, "size"), kind)
+  return ("Pool(%s, %s%s)"):format(core.pool_get(self, "name"), workers,
+    state == "open" and "" or ", " .. state)
 end
 
 -- The end of a scope: its work is finished; it is terminated when an error is passing.
@@ -278,6 +280,7 @@ end
 
 --- Says in one line for each pool what it leaves unfinished. Called when the state ends.
 function pool.at_exit()
+  callbacks.poll() -- futures of many jobs learn of their ends, and of errors that nobody asks for
   for self in pairs(all) do
     local ok, stats = pcall(core.pool_stats, self) -- one that is being collected has none
     local left = ok and stats.queued + stats.running or 0
