@@ -146,7 +146,9 @@ end
 function methods:join(timeout)
   local p = started(self, "join")
   local seconds = check.timeout(timeout, "join")
-  if rawequal(p, core.current().process) then refuse("join", p, "a worker cannot join itself") end
+  if core.is_worker and rawequal(p, core.current().process) then
+    refuse("join", p, "a worker cannot join itself")
+  end
   if core.worker_join(p, seconds) then return true end
   return false, "timeout"
 end
