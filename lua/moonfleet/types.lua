@@ -200,7 +200,6 @@ function mf.active_children() end
 -- Queues -----------------------------------------------------------------------------------------
 
 ---@class mf.Queue
----@field fd integer   readable while a get would not wait
 local Queue = {}
 
 --- First in, first out, of any sendable values, for all workers.
