@@ -15,7 +15,7 @@
 static const char *check_config(const mf_pool_config *c) {
   if (c->size != sizeof *c)
     return "mf_pool_config.size is not sizeof(mf_pool_config)";
-  if (c->backend < MF_DEFAULT || c->backend > MF_THREAD)
+  if (c->backend < MF_DEFAULT || c->backend > MF_SERIAL)
     return "mf_pool_config.backend is no mf_backend";
   if (c->workers < 0 || c->max_tasks_per_worker < 0)
     return "mf_pool_config.workers and max_tasks_per_worker are not negative";

@@ -4,6 +4,7 @@
 
 #include "api/caller.h"
 #include "api/dispatch.h"
+#include "api/serial.h"
 #include "api/worker.h"
 #include "base/atomic.h"
 #include "flow/warden.h"
@@ -45,6 +46,7 @@ SAME(SYSTEM);
 #undef SAME
 _Static_assert((int)MF_PROCESS == (int)MFI_BACKEND_PROCESS, "MF_PROCESS");
 _Static_assert((int)MF_THREAD == (int)MFI_BACKEND_THREAD, "MF_THREAD");
+_Static_assert((int)MF_SERIAL == (int)MFI_BACKEND_SERIAL, "MF_SERIAL");
 
 // ---- Small things
 
@@ -125,7 +127,7 @@ static const mfi_runtime_up up = {.run = mfi_worker_run_host, .poke = mfi_exec_p
 static const char *check_config(const mf_config *c) {
   if (c->size != sizeof *c)
     return "mf_config.size is not sizeof(mf_config)";
-  if (c->backend < MF_DEFAULT || c->backend > MF_THREAD)
+  if (c->backend < MF_DEFAULT || c->backend > MF_SERIAL)
     return "mf_config.backend is no mf_backend";
   if (c->limits != NULL && c->limits->size != sizeof *c->limits)
     return "mf_limits.size is not sizeof(mf_limits)";
@@ -195,6 +197,7 @@ mf_runtime *mf_open(const mf_config *config, char *err, size_t errlen) {
   }
   pthread_mutex_init(&rt->mutex, NULL);
   rt->refs = 1;
+  mfi_serial_open(rt);
   if (mfi_dispatch_open(rt, c))
     return rt;
   if (err != NULL && errlen > 0)
@@ -263,6 +266,7 @@ void mf_close(mf_runtime *rt) {
   mfi_unlock_home(rt);
   wait_for_workers(rt);
   mfi_warden_end(&rt->rt);
+  mfi_serial_close(rt);
   mfi_callers_end(rt);
   mfi_dispatch_stop(rt);
   mfi_dispatch_close(rt);

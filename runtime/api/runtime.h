@@ -27,6 +27,15 @@ typedef struct mfi_due {
   char *text;
 } mfi_due;
 
+// Where serial pools run their tasks, serial.h; under its mutex.
+typedef struct mfi_serial {
+  pthread_mutex_t mutex;
+  mfi_self self; // slot NULL: not used yet
+  lua_State *L;
+  mfi_context *m;
+  mfi_output *output;
+} mfi_serial;
+
 struct mf_runtime {
   mfi_runtime rt;
   mfi_exec_host host; // what its workers' states get
@@ -46,6 +55,7 @@ struct mf_runtime {
   mf_backend backend;            // of pools that do not say
   mf_limits limits;              // of pools that do not say
   char *path, *cpath;            // of workers; NULL: as in a fresh Lua
+  mfi_serial serial;
   // What becomes due, dispatch.h; under mutex where nothing else is said.
   struct mfi_beacon *beacon; // set once
   uint32_t beacon_slot;      // set once

@@ -5,6 +5,7 @@
 #include "api/caller.h"
 #include "api/future.h"
 #include "api/lua_state.h"
+#include "api/serial.h"
 #include "api/value.h"
 #include "base/atomic.h"
 
@@ -103,6 +104,8 @@ static mf_future *submit_task(mf_pool *pool, const task *t, mf_future *f) {
   mfi_lock_home(pool->rt);
   mfi_status st = submit(pool, t, f);
   mfi_unlock_home(pool->rt);
+  if (st == MFI_OK && mfi_core_of(pool->core)->backend == MFI_BACKEND_SERIAL)
+    mfi_serial_run(pool->rt, pool->core);
   if (st == MFI_OK)
     return f;
   if (st != MFI_INITIALIZER)

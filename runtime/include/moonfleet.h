@@ -258,8 +258,9 @@ typedef enum mf_backend {
   MF_PROCESS = 1, /* each worker a forked process: survives anything that a script does. Forks this
                      program: open the runtime before other threads exist, or see to it that
                      preloads and hooks take no lock that such a thread may hold */
-  MF_THREAD = 2 /* each worker a thread of this process: cheapest to start; a crash in C code takes
-                   the host along */
+  MF_THREAD = 2, /* each worker a thread of this process: cheapest to start; a crash in C code takes
+                    the host along */
+  MF_SERIAL = 3  /* for debugging: a task runs inside its submit, in the calling thread */
 } mf_backend;
 
 /* Standard libraries of a worker. Without PACKAGE, require finds the host's modules (mf_preload)

@@ -386,6 +386,50 @@ static void gives_workers_modules_and_hooks(void) {
   mf_close(rt);
 }
 
+// ---- Of serial pools alone
+
+static int submit_inside(lua_State *L, const void *in, size_t size) {
+  mf_pool *pool;
+  memcpy(&pool, in, size);
+  mf_future *f = submit(pool, "return 'inner'", NULL, 0);
+  lua_pushinteger(L, mf_future_poll(f));
+  mf_future_release(f);
+  return 1;
+}
+
+static void runs_tasks_inside_the_submit(void) {
+  mf_runtime *rt = open_runtime(MF_SERIAL);
+  mf_limits limits = {.size = sizeof limits, .task_timeout = 0.05};
+  mf_pool_config c = {.size = sizeof c, .init_source = "base = 40", .limits = &limits};
+  mf_pool *pool = mf_pool_open(rt, &c);
+  mf_value arg = mf_integer(2);
+  mf_future *f = submit(pool, "n = (n or 0) + 1 return base + ..., n", &arg, 1);
+  CHECK_EQ(mf_future_poll(f), MF_OK);
+  CHECK_EQ(integer_of(mf_future_value(f, 0)), 42);
+  mf_future_release(f);
+  f = submit(pool, "error 'serial'", NULL, 0);
+  CHECK_EQ(mf_future_poll(f), MF_FAILED);
+  CHECK(strstr(mf_future_error(f), "serial") != NULL);
+  mf_future_release(f);
+  f = submit(pool, FOR_EVER, NULL, 0);
+  CHECK_EQ(mf_future_poll(f), MF_TASK_TIMEOUT);
+  mf_future_release(f);
+  f = mf_submit_c(pool, submit_inside, &pool, sizeof pool);
+  CHECK_EQ(mf_future_poll(f), MF_OK);
+  CHECK_EQ(integer_of(mf_future_value(f, 0)), MF_OK);
+  mf_future_release(f);
+  mf_stats s = {.size = sizeof s};
+  mf_pool_stats(pool, &s);
+  CHECK(s.submitted == 5 && s.done == 3 && s.failed == 2 && s.workers == 0);
+  mf_pool_close(pool);
+  c.init_source = "error 'no'";
+  pool = mf_pool_open(rt, &c);
+  f = submit(pool, "return 1", NULL, 0);
+  CHECK_EQ(mf_future_poll(f), MF_INITIALIZER);
+  mf_future_release(f);
+  mf_close(rt);
+}
+
 // ---- Of processes alone
 
 static void outlives_the_death_of_a_worker(void) {
@@ -443,5 +487,6 @@ int main(void) {
   alarm(120);
   run_all(MF_THREAD);
   run_all(MF_PROCESS);
+  RUN(runs_tasks_inside_the_submit);
   return check_done();
 }
