@@ -182,7 +182,7 @@ function styles.limits(pool, items)
   end
 end
 
--- Thousands of items that do nothing, each a task by itself: most of the time goes into handing out.
+-- Thousands of items that do nothing, each a task of its own: the handing out is what takes time.
 function styles.light(pool, items)
   for _, item in ipairs(items) do item.spin, item.nap, item.size = 0, nil, 0 end
   local results = pool:map(work, items,
