@@ -52,7 +52,9 @@ end
 core.on_due(dispatch)
 
 --- Runs the callbacks of a future that is known to have ended, before the runtime tells of it.
-callbacks.ended = dispatch
+function callbacks.ended(future)
+  if pending[future] then dispatch(future) end
+end
 
 local function has_ended(future)
   if not core.future_status(future) then return false end

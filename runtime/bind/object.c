@@ -244,9 +244,9 @@ void mfi_bind_push(lua_State *L, mfi_handle h) {
     return;
   lua_pop(L, 1);
   mfi_object_kind kind = mfi_handle_kind(m->self, h);
-  need_methods(L, kind);
   if (kind == MFI_KIND_FREE || kind_names[kind] == NULL)
     mfi_error_raise(L, "closed", "the object in this message is closed");
+  need_methods(L, kind);
   b = mfi_bind_empty(L, kind);
   uint32_t place;
   mfi_status st = mfi_handle_add(m->self, h, &place);
