@@ -8,6 +8,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char context_key, traceback_key;
@@ -21,26 +22,55 @@ mfi_context *mfi_context_of(lua_State *L) {
 
 // ---- Opening
 
+// Pushes the text of an embedded module as a function: from $MOONFLEET_LUA_DIR, where that is set,
+// else as the build left it. [-0, +1, v]
+static void load_text(lua_State *L, const mfi_embedded *e) {
+  const char *folder = getenv("MOONFLEET_LUA_DIR");
+  const char *name = strcmp(e->name, "moonfleet") == 0 ? "init" : e->name + sizeof "moonfleet";
+  int status;
+  if (folder != NULL && folder[0] != '\0')
+    status = luaL_loadfilex(L, lua_pushfstring(L, "%s/moonfleet/%s.lua", folder, name), "t");
+  else
+    status = luaL_loadbufferx(L, e->text, e->size, lua_pushfstring(L, "=%s", e->name), "t");
+  if (status != LUA_OK)
+    lua_error(L);
+}
+
 // Loads an embedded module; upvalue 1 is its row. [-0, +1, v]
 static int load_embedded(lua_State *L) {
   const mfi_embedded *e = lua_touserdata(L, lua_upvalueindex(1));
-  const char *name = lua_pushfstring(L, "=%s", e->name);
-  if (luaL_loadbufferx(L, e->text, e->size, name, "t") != LUA_OK)
-    return lua_error(L);
+  load_text(L, e);
   lua_pushstring(L, e->name);
   lua_call(L, 1, 1);
   return 1;
 }
 
+// package.preload's __index: our own modules are found there without being entered into it, which
+// would be the dearest part of opening a state. [-0, +0..1, m]
+static int preload_index(lua_State *L) {
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  if (strncmp(name, "moonfleet", 9) != 0)
+    return 0;
+  if (strcmp(name, "moonfleet.core") == 0) {
+    lua_pushcfunction(L, mfi_state_bindings.open_core);
+    return 1;
+  }
+  const mfi_embedded *e = mfi_embedded_modules;
+  while (e->name != NULL && strcmp(e->name, name) != 0)
+    e++;
+  if (e->name == NULL)
+    return 0;
+  lua_pushlightuserdata(L, (void *)(uintptr_t)e);
+  lua_pushcclosure(L, load_embedded, 1);
+  return 1;
+}
+
 static void preload_modules(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  for (const mfi_embedded *e = mfi_embedded_modules; e->name != NULL; e++) {
-    lua_pushlightuserdata(L, (void *)(uintptr_t)e);
-    lua_pushcclosure(L, load_embedded, 1);
-    lua_setfield(L, -2, e->name);
-  }
-  lua_pushcfunction(L, mfi_state_bindings.open_core);
-  lua_setfield(L, -2, "moonfleet.core");
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, preload_index);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
   lua_pop(L, 1);
 }
 

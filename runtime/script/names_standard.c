@@ -24,7 +24,7 @@ static const library libraries[] = {
     {"math",
      " abs acos asin atan ceil cos deg exp floor fmod huge log max maxinteger min mininteger"
      " modf pi rad random randomseed sin sqrt tan tointeger type ult cosh sinh tanh pow"
-     " frexp ldexp log10 "},
+     " frexp ldexp log10 atan2 "},
     {"os", " clock date difftime execute exit getenv remove rename setlocale time tmpname "},
     {"string", " byte char dump find format gmatch gsub len lower match pack packsize rep reverse"
                " sub unpack upper "},
