@@ -241,7 +241,9 @@ helper.for_each_program(function(program, run)
           while true do end
         end)
         local pool = mf.Pool(2)
-        local future = pool:submit(function() started:get(30) while true do end end)
+        local begun = mf.Queue()
+        local future = pool:submit(function() begun:put(true) while true do end end)
+        begun:get(10) -- one that had not begun would be run by the next worker
         os.execute("kill -9 " .. started:get(10))
         print(p:join(10), mf.is_error((p:exception(10)), "worker_died"),
           mf.is_error((future:exception(10)), "worker_died"))
