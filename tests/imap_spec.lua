@@ -281,5 +281,23 @@ helper.for_each_backend(function(backend, mf_b)
       go:put(true)
       assert.are.equal(1, (iterator()))
     end)
+
+    it("keeps memory flat, however long the input", function()
+      local result = helper.run_script(([[
+        local mf = require "moonfleet"
+        local pool <close> = mf.Pool{workers = 2, backend = "%s"}
+        local n, bytes = 0, 0
+        local function blocks() n = n + 1 if n <= 3000 then return ("x"):rep(100000) end end
+        for _, v in pool:imap(string.upper, blocks, {window = 16, chunksize = 1}) do
+          bytes = bytes + #v
+        end
+        local peak
+        for line in io.lines("/proc/self/status") do
+          peak = tonumber(line:match("^VmHWM:%%s*(%%d+)")) or peak
+        end
+        print(bytes, peak < 100000 or peak)
+      ]]):format(backend))
+      assert.are.same({ code = 0, err = "", out = "300000000\ttrue\n" }, result)
+    end)
   end)
 end)

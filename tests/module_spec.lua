@@ -158,6 +158,31 @@ helper.for_each_program(function(program, run)
     end)
   end)
 
+  describe("program under " .. program, function()
+    it("gives the same results on processes, on threads and in line", function()
+      local first
+      for _, backend in ipairs { "process", "thread", "serial" } do
+        local result = run([[
+          scale, box = 3, {0}
+          local function work(x) box[1] = box[1] + 1 return x * scale + math.random(1000) end
+          local pool <close> = mf.Pool(2)
+          print(table.concat(pool:map(work, mf.range(20), {seed = 5}), " "))
+          for i, v in pool:imap(function(x) return x, {x} end, {"a", "b"}) do print(i, v) end
+          print(pool:reduce(function(a, b) return a .. b end, {"x", "y", "z"}, ">"))
+          local ok, err = pcall(pool.map, pool, function(x) error({at = x}) end, {7, 8})
+          local future = pool:submit(function() box[1] = 9 return scale end)
+          print(ok, err.at, box[1], future:get(), box[1])
+          local f = pool:submit(function() return print end)
+          print(f:get() == print, f:done(), pool:stats().failed >= 1)
+          print(mf.map(function(x) return x // 2 end, {4, 6})[2])
+        ]], { env = { MOONFLEET_BACKEND = backend } })
+        assert.are.equal("", result.err)
+        first = first or result
+        assert.are.same(first, result)
+      end
+    end)
+  end)
+
   describe("default pool under " .. program, function()
     it("serves map and its kin of the module", function()
       local result = run [[
