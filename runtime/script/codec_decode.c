@@ -5,6 +5,7 @@
 #include "script/encoder.h"
 #include "script/error.h"
 #include "script/peek.h"
+#include "script/stop_pass.h"
 
 #include <lauxlib.h>
 
@@ -220,7 +221,14 @@ static void require_module(decoder *d, const char *name) {
   if (lua_getglobal(L, "require") != LUA_TFUNCTION)
     mfi_decode_bad(d, "cannot decode: module '%s' cannot be loaded here (no require)", name);
   lua_pushstring(L, name);
-  lua_call(L, 1, 1);
+  mfi_stop_mark mark = mfi_stop_mark_now();
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK)
+    return;
+  if (mfi_stop_passed(mark))
+    mfi_stop_pass_error(L);
+  if (lua_type(L, -1) != LUA_TSTRING)
+    lua_error(L);
+  mfi_decode_bad(d, "cannot decode: %s", lua_tostring(L, -1));
 }
 
 // Replaces the table at the top by its field, whose name is above it.
