@@ -7,7 +7,6 @@
 #include "base/fault.h"
 #include "flow/pool.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static uint64_t pad8(uint64_t n) { return (n + 7) & ~(uint64_t)7; }
@@ -39,7 +38,7 @@ static void set_up(mfi_job *j, const mfi_job_config *c, uint64_t size) {
   j->limit = c->limit;
   j->seed = c->seed;
   j->flags = c->flags;
-  snprintf(j->label, sizeof j->label, "%s", c->label);
+  memcpy(j->label, c->label, strnlen(c->label, sizeof j->label - 1)); // the rest is zero
 }
 
 mfi_status mfi_job_make(mfi_self *self, const mfi_job_config *c, mfi_ref *out) {
