@@ -57,6 +57,7 @@ void mfi_worker_begun(mfi_self *self, mfi_object *o, uint32_t pid, uint32_t tid)
   mfi_slot *s = mfi_slot_at(self, (uint32_t)w->slot);
   mfi_lock_take(self, &s->lock);
   s->tid = tid;
+  s->process = pid;
   store_release(&s->pid, pid);
   mfi_lock_give(self, &s->lock);
   mfi_lock_take(self, &o->lock);

@@ -32,7 +32,7 @@ static void bury_threads(mfi_self *self, uint32_t pid) {
   uint64_t top = load_acquire(&self->region->slots_top);
   for (uint32_t i = 1; i < top; i++) {
     mfi_slot *s = mfi_slot_at(self, i);
-    if (load_acquire(&s->used) != 0 && pid != 0 && s->pid == pid && s->tid != pid)
+    if (load_acquire(&s->used) != 0 && pid != 0 && s->process == pid && s->tid != pid)
       mfi_worker_end(self, i, -SIGKILL);
   }
 }
@@ -47,7 +47,8 @@ static void bury_all(mfi_undertaker *u) {
   for (uint32_t i = 1; i < top; i++) {
     if (!is_its(&self, i, u->warden))
       continue;
-    bury_threads(&self, mfi_slot_at(&self, i)->pid);
+    if (mfi_slot_at(&self, i)->pid != 0) // else it was never forked
+      bury_threads(&self, mfi_slot_at(&self, i)->pid);
     mfi_worker_end(&self, i, -SIGKILL);
   }
   mfi_slot_bury(&self, u->warden);

@@ -99,7 +99,7 @@ static void bury_process(warden *w, uint32_t pid, int code) {
   for (int own = 0; own < 2; own++)
     for (uint32_t i = 1; i < top; i++) {
       mfi_slot *s = mfi_slot_at(&w->self, i);
-      if (load_acquire(&s->used) == 0 || s->pid != pid || (s->tid == pid) != (own == 1))
+      if (load_acquire(&s->used) == 0 || s->process != pid || (s->tid == pid) != (own == 1))
         continue;
       mfi_worker_end(&w->self, i, own == 1 ? code : -SIGKILL);
     }
@@ -210,7 +210,7 @@ static void warden_main(void *arg) {
   w.rt->undertaker = NULL;
   w.rt->threads = 0;
   w.self = mfi_self_make(w.rt, w.self.index);
-  w.self.slot->tid = (uint32_t)mfi_os_pid();
+  w.self.slot->process = w.self.slot->tid = (uint32_t)mfi_os_pid();
   store_release(&w.self.slot->pid, (uint32_t)mfi_os_pid());
   w.rt->warden_self = &w;
   uint32_t place; // its handle table is there from the start

@@ -24,8 +24,8 @@ static void close_slot(mfi_self *self, mfi_slot *s) {
 static void stop_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
   MFI_UNUSED(h);
   MFI_UNUSED(ctx);
-  // A pool's workers are the pool's, whoever started them. The children of a process that died get a
-  // moment to see that it is gone: the warden's affair.
+  // A pool's workers are the pool's, whoever started them. The children of a process that died get
+  // a moment to see that it is gone: the warden's affair.
   if (mfi_worker_of(o)->pool == 0 && !mfi_runtime_of(self)->is_warden)
     mfi_worker_stop(self, o, SIGTERM);
 }

@@ -42,6 +42,7 @@ uint32_t mfi_slot_take(mfi_self *self) {
     mfi_slot *s = mfi_slot_at(self, (uint32_t)index);
     uint64_t next = s->next_free;
     clear(s);
+    s->process = (uint32_t)mfi_os_pid(); // a worker to be: its maker's, until it has one of its own
     if (recycled)
       mfi_change64(self, &r->slots_lock, &r->free_slot, next);
     else

@@ -25,7 +25,8 @@ typedef struct mfi_slot {
   uint32_t used;       // 0 FREE, 1 USED; under region->slots_lock
   uint32_t generation; // + 1 at each release; (index, generation) names a worker for ever
   uint64_t next_free;  // index of the next free slot + 1
-  uint32_t pid;        // of its process
+  uint32_t process;    // pid of the process that it belongs to, until its release
+  uint32_t pid;        // the same while signals may be sent to it; else 0
   uint32_t tid;        // of its thread
   uint32_t notes;      // atomic: MFI_NOTE_*
   uint32_t stop;       // atomic: an mfi_status, why it is to stop; 0: not at all
