@@ -102,8 +102,8 @@ mfi_ref mfi_counted_ref(mfi_self *self, mfi_handle h);
 mfi_status mfi_place_reserve(mfi_self *self,
                              uint32_t *place); // a free entry; only the caller takes it
 
-// Abandons what the caller still holds, locks and permits; at a task's end. What it took from queues
-// stays its own until it ends itself.
+// Abandons what the caller still holds, locks and permits; at a task's end. What it took from
+// queues stays its own until it ends itself.
 void mfi_handles_abandon(mfi_self *self);
 
 // Gives back all that a dead slot held.
