@@ -1,5 +1,5 @@
--- Deaths at the instants that are hardest to hit: fault points of the test build (preset tiny) kill the
--- process worker that reaches them and count that; a test whose point was not reached fails.
+-- Deaths at the instants that are hardest to hit: fault points of the test build (preset tiny) kill
+-- the process worker that reaches them and count that; a test whose point was not reached fails.
 
 local mf = require "moonfleet"
 local core = require "moonfleet.core"
@@ -45,9 +45,9 @@ describe("race", function()
     { "before_pickup", 2, 0, "before it takes a job loses nothing" },
     { "picked_up", 2, 0, "between taking a job and beginning an item loses nothing" },
     { "item_begun", 7, 1, "under an item that has begun fails that item alone" },
-    { "result_stored", 7, 1, "when the result was written but not yet ended fails that item alone" },
+    { "result_stored", 7, 1, "when the result was written but not seen fails that item alone" },
     { "item_ended", 7, 0, "when an item has ended, but not its job, loses nothing" },
-    { "job_ended", 2, 0, "when the job has ended and nobody was woken loses nothing and hangs nobody" },
+    { "job_ended", 2, 0, "when the job has ended and nobody was woken hangs nobody" },
   } do
     local point, nth, lost, behaviour = table.unpack(case)
     it("of a worker killed " .. behaviour, function()

@@ -23,7 +23,9 @@ local single <const> = { submit = true, apply = true, apply_async = true }
 
 -- "item 17 of map (resize.lua:12)", "submit (resize.lua:12)".
 local function place(label, item)
-  if item and label and not single[label:match "^[%w_]+"] then return ("item %d of %s"):format(item, label) end
+  if item and label and not single[label:match "^[%w_]+"] then
+    return ("item %d of %s"):format(item, label)
+  end
   return label or "a task"
 end
 
