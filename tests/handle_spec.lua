@@ -214,7 +214,7 @@ helper.for_each_backend(function(backend, mf_b)
         ["spec.stuck"] = function() return coroutine.running, held end,
       }, function()
         local worker = mf_b.spawn(function() return select(2, pcall(require, "spec.held")) end)
-        assert.is_truthy(worker:result(long):find("spec.held", 1, true))
+        assert.is_truthy(tostring(worker:result(long)):find("spec.held", 1, true))
       end)
       package.loaded["spec.held"] = nil
     end)

@@ -186,7 +186,7 @@ static void play(mfi_self *self, void *arg) {
     }
     mfi_event_done(self);
     mfi_event_will_wake(self, &s->c->turn[!s->me]);
-    store_release(&s->c->rounds[s->me], s->c->rounds[s->me] + 1);
+    store_seqcst(&s->c->rounds[s->me], s->c->rounds[s->me] + 1); // no lock is given before the wake
     mfi_event_wake_one(self, &s->c->turn[!s->me]);
   }
 }
