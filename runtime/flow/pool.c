@@ -339,6 +339,8 @@ mfi_ref mfi_job_end_and_take(mfi_self *self, mfi_object *core, mfi_ref job, mfi_
     next = 0; // what is to be dropped is left to mfi_pool_take
   mfi_lock_give(self, &core->lock);
   mfi_job_tell(self, core, &e);
+  if (next != 0)
+    MFI_FAULT(&self->region->faults, MFI_FAULT_PICKED_UP);
   return next;
 }
 
