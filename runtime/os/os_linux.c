@@ -43,8 +43,16 @@ static struct timespec timespec_of(mfi_ns t) {
 
 // ---- Shared memory
 
+int mfi_os_lift(int fd) {
+  if (fd < 0 || fd > 2)
+    return fd;
+  int lifted = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  close(fd);
+  return lifted;
+}
+
 mfi_status mfi_os_region_map(size_t size, void **base, int *fd) {
-  int f = memfd_create("moonfleet", MFD_CLOEXEC);
+  int f = mfi_os_lift(memfd_create("moonfleet", MFD_CLOEXEC));
   if (f < 0)
     return errno == ENOMEM ? MFI_NOMEM : MFI_SYSTEM;
   void *p = MAP_FAILED;

@@ -143,7 +143,11 @@ void mfi_os_close(int fd) {
 }
 
 mfi_status mfi_os_channel(int ends[2]) {
-  return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0 ? MFI_OK : MFI_SYSTEM;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return MFI_SYSTEM;
+  for (int i = 0; i < 2; i++)
+    ends[i] = mfi_os_lift(ends[i]);
+  return ends[0] >= 0 && ends[1] >= 0 ? MFI_OK : MFI_SYSTEM;
 }
 
 void mfi_os_hang_up(int channel) { shutdown(channel, SHUT_RDWR); }
@@ -236,7 +240,7 @@ bool mfi_os_is_gone(pid_t pid) {
   return state != NULL && (state[2] == 'Z' || state[2] == 'X');
 }
 
-int mfi_os_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+int mfi_os_pidfd(pid_t pid) { return mfi_os_lift((int)syscall(SYS_pidfd_open, pid, 0)); }
 
 int mfi_os_child_signal(void) {
   sigset_t all, child;
@@ -245,7 +249,7 @@ int mfi_os_child_signal(void) {
   signal(SIGCHLD, SIG_DFL);
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
-  return signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+  return mfi_os_lift(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
 void mfi_os_child_signal_clear(int fd) {
