@@ -112,6 +112,7 @@ static bool uses_processes(void) {
 }
 
 static home *open_runtime(lua_State *L) {
+  mfi_os_fill_standard();
   home *h = calloc(1, sizeof *h);
   if (h == NULL || mfi_region_open(&h->self, 0) != MFI_OK) {
     free(h);

@@ -32,7 +32,8 @@ mfi_status mfi_os_region_back(int fd, size_t offset, size_t size);
 // Takes the real memory of [offset, offset + size) back; it reads as zero after the next backing.
 void mfi_os_region_drop(int fd, size_t offset, size_t size);
 
-// A descriptor of ours must not take the place of a standard one that is closed: moves it above them.
+// A descriptor of ours must not take the place of a standard one that is closed: moves it above
+// them.
 int mfi_os_lift(int fd);
 
 // ---- Sleeping --------------------------------------------------------------------------------

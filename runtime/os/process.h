@@ -31,7 +31,10 @@ void mfi_os_file_id(int fd, uint64_t id[2]);
 // Closes every descriptor above 2 that is not among the n kept.
 void mfi_os_close_others(const int *keep, int n);
 void mfi_os_replace(int fd, int with); // dup2
-void mfi_os_null_input(void);          // descriptor 0 becomes /dev/null
+// A program's standard descriptors that are closed become /dev/null: else the next file that is
+// opened takes their place, and gets what is printed.
+void mfi_os_fill_standard(void);
+void mfi_os_null_input(void); // descriptor 0 becomes /dev/null
 
 // A descriptor that is readable from a `set` to the next `clear`; -1: none to be had.
 int mfi_os_eventfd(void);

@@ -115,6 +115,14 @@ void mfi_os_close_others(const int *keep, int n) {
 
 void mfi_os_replace(int fd, int with) { dup2(with, fd); }
 
+void mfi_os_fill_standard(void) {
+  int null = -1;
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) < 0)
+      null = open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY); // the lowest free number: fd
+  (void)null;
+}
+
 void mfi_os_null_input(void) {
   int fd = open("/dev/null", O_RDONLY);
   if (fd > 0) {
