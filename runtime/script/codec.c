@@ -355,7 +355,8 @@ void mfi_encoded_release(mfi_codec *c, lua_State *L, mfi_encoded *m) {
 
 // ---- Strings that keep a message
 //
-// A string is: magic, version, nrefs:u32, checksum:u64 over all that follows, handles, message.
+// A string is: magic, version, nrefs:u32, checksum:u64 over nrefs and all that follows, handles,
+// message.
 
 typedef struct frozen_head {
   uint8_t magic[4];
@@ -365,6 +366,10 @@ typedef struct frozen_head {
 } frozen_head;
 
 static const frozen_head frozen = {{0x93, 'M', 'F', 'E'}, {1, 0x54, 8, 8}, 0, 0, 0};
+
+static uint64_t checksum_of(const void *data, size_t size, uint32_t nrefs) {
+  return format_hash(data, size) ^ (nrefs + 1) * 0x9e3779b97f4a7c15u;
+}
 
 void mfi_codec_freeze(mfi_codec *c, lua_State *L, int first, int n, const char *roots) {
   mfi_encoded m;
@@ -379,7 +384,7 @@ void mfi_codec_freeze(mfi_codec *c, lua_State *L, int first, int n, const char *
     memcpy(p + sizeof head, m.refs, refs);
   memcpy(p + sizeof head + refs, m.bytes, m.size);
   head.nrefs = m.nrefs;
-  head.checksum = format_hash(p + sizeof head, refs + m.size);
+  head.checksum = checksum_of(p + sizeof head, refs + m.size, m.nrefs);
   memcpy(p, &head, sizeof head);
   luaL_pushresultsize(&b, size);
   lua_remove(L, -2);
@@ -394,7 +399,7 @@ int mfi_codec_thaw(mfi_codec *c, lua_State *L, const char *data, size_t size, in
     mfi_error_raise(L, "decode", "cannot decode: the string is of another version");
   size_t rest = size - sizeof head, refs = head.nrefs * sizeof(uint64_t);
   data += sizeof head;
-  if (head.zero != 0 || refs > rest || head.checksum != format_hash(data, rest))
+  if (head.zero != 0 || refs > rest || head.checksum != checksum_of(data, rest, head.nrefs))
     mfi_error_raise(L, "decode", "cannot decode: the string is damaged");
   mfi_message m = {.bytes = (const uint8_t *)data + refs, .size = rest - refs, .nrefs = head.nrefs};
   m.refs = lua_newuserdatauv(L, refs + 1, 0); // aligned
