@@ -81,10 +81,14 @@ mfi_undertaker *mfi_undertaker_open(mfi_self *self, uint32_t warden_slot, int so
   return NULL;
 }
 
+void mfi_undertaker_retire(mfi_undertaker *u) {
+  if (u != NULL)
+    store_release(&u->orderly, 1u);
+}
+
 void mfi_undertaker_close(mfi_undertaker *u) {
   if (u == NULL)
     return;
-  store_release(&u->orderly, 1u);
   mfi_os_hang_up(u->socket);
   while (load_acquire(&u->ended) == 0)
     mfi_os_sleep_until(mfi_os_now() + 100000);

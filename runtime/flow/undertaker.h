@@ -12,7 +12,9 @@ typedef struct mfi_undertaker mfi_undertaker;
 
 // For the warden whose slot this is; socket: the host's end. NULL: none to be had.
 mfi_undertaker *mfi_undertaker_open(mfi_self *self, uint32_t warden_slot, int socket);
-// The warden ends in order: the thread goes, and is waited for.
+// The warden is about to be told to end: its end is no death.
+void mfi_undertaker_retire(mfi_undertaker *u);
+// The thread goes, and is waited for.
 void mfi_undertaker_close(mfi_undertaker *u);
 
 #endif

@@ -266,6 +266,7 @@ void mfi_warden_end(mfi_runtime *rt) {
   mfi_request r = {.slot = 0};
   if (rt->warden < 0)
     return;
+  mfi_undertaker_retire(rt->undertaker);
   mfi_os_send(rt->warden, &r, sizeof r, none);
   mfi_undertaker_close(rt->undertaker);
   rt->undertaker = NULL;
