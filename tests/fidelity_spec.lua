@@ -53,7 +53,9 @@ local samples = {
       __add = function(_, b) return coroutine.yield(b) end,
       __lt = function() return coroutine.yield("lt") end,
       __call = function(_, x) return coroutine.yield(x) end,
-      __close = function() coroutine.yield("close") end })
+      __close = function()
+        if coroutine.isyieldable() then coroutine.yield("close") end -- not before Lua 5.4.3
+      end })
     local list = {}
     local co = coroutine.wrap(function()
       local ok, value = pcall(function() return object.field end)
