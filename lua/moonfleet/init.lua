@@ -29,6 +29,7 @@ part("workers", "Process Thread spawn current_process parent_process active_chil
 part("sync", "Queue JoinableQueue SimpleQueue Lock RLock Semaphore BoundedSemaphore")
 part("values", "encode decode captures register sleep poll fd")
 part("range", "range iter")
+part("inspect", "inspect")
 part("pools", [[Pool ThreadPool pool map starmap imap imap_unordered istarmap reduce submit apply
   apply_async map_async starmap_async everywhere]])
 

@@ -67,6 +67,15 @@ function mf.captures(fn) end
 ---@usage mf.register("Point", Point)
 function mf.register(name, value) end
 
+--- The text of any value as a person reads it, the one that the prompt prints: strings quoted, keys
+--- in order, lists without their `n`, tables on one line or indented; `&1 {...}` is shown again as
+--- `*1`. A value's __tostring and its metatable's __name are respected, no other code of its own is
+--- called. What is very long, wide or deep is cut at "… (n more)". Never raises.
+---@param value any
+---@return string
+---@usage print(mf.inspect({ 1, 2, name = "moon" }))   --> {1, 2, name = "moon"}
+function mf.inspect(value) end
+
 -- Time, machine, callbacks -----------------------------------------------------------------------
 
 --- Monotonic seconds.
