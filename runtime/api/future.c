@@ -173,7 +173,7 @@ void mfi_future_unuse(mf_future *f) {
     mfi_handle_drop(&rt->home, f->place);
   mfi_os_close(f->fd);
   free(f->error);
-  free(f);
+  mfi_delete(rt, f, sizeof *f);
   rt->refs--; // never the last: the caller, or mf_close, has one
 }
 

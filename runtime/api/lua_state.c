@@ -2,6 +2,7 @@
 #include "api/lua_state.h"
 
 #include "api/caller.h"
+#include "api/worker.h"
 #include "base/atomic.h"
 #include "flow/bury.h"
 #include "script/error.h"
@@ -64,6 +65,7 @@ static bool take_slot(attachment *a) {
     a->next = rt->attached;
     rt->attached = a;
     mfi_lua_states_note(rt);
+    mfi_runtime_listen(rt);
   }
   mfi_unlock_home(rt);
   return slot != 0;
@@ -93,6 +95,7 @@ static mfi_context *attach(lua_State *L, mf_runtime *rt) {
     mfi_error_raise(L, "no_memory", "no slot for this Lua state");
   lua_setmetatable(L, -2);
   lua_setfield(L, LUA_REGISTRYINDEX, "moonfleet.host");
+  mfi_worker_host_preload(rt, L);
   return mfi_context_open(L, &(*p)->self);
 }
 

@@ -98,8 +98,7 @@ static mfi_status make(mf_runtime *rt, mfi_pool_config *c, const char *name, mf_
   c->name = name != NULL ? name : room;
   if (c->backend == MFI_BACKEND_PROCESS)
     mfi_worker_refresh(rt);
-  if (!rt->stop_installed && mfi_stop_install(0) == MFI_OK)
-    rt->stop_installed = true;
+  mfi_runtime_listen(rt);
   mfi_status st = mfi_pool_make(self, c, &pool->handle, &pool->place);
   if (st != MFI_OK)
     return st;
@@ -112,7 +111,7 @@ static mfi_status make(mf_runtime *rt, mfi_pool_config *c, const char *name, mf_
 
 static mf_pool *open_pool(mf_runtime *rt, const mf_pool_config *c) {
   payload p = {0};
-  mf_pool *pool = calloc(1, sizeof *pool);
+  mf_pool *pool = mfi_new(rt, sizeof *pool);
   mfi_status st = pool == NULL ? MFI_NOMEM : write_payload(rt, c, &p);
   if (st == MFI_OK) {
     mfi_pool_config config = flow_config(rt, c, &p);
@@ -125,7 +124,7 @@ static mf_pool *open_pool(mf_runtime *rt, const mf_pool_config *c) {
   if (st == MFI_OK)
     return pool;
   mfi_fail_as(rt, st, "mf_pool_open");
-  free(pool);
+  mfi_delete(rt, pool, sizeof *pool);
   return NULL;
 }
 
@@ -172,7 +171,7 @@ static void end(mf_pool *pool) {
   *link = pool->next;
   mfi_handle_drop(&rt->home, pool->place);
   mfi_unlock_home(rt);
-  free(pool);
+  mfi_delete(rt, pool, sizeof *pool);
 }
 
 void mf_pool_close(mf_pool *pool) {

@@ -19,9 +19,9 @@
 mf_queue *mf_queue_open(mf_runtime *rt, size_t maxsize) {
   if (rt == NULL || rt->in_child)
     return NULL;
-  mf_queue *q = calloc(1, sizeof *q);
+  mf_queue *q = mfi_new(rt, sizeof *q);
   if (q == NULL || !mfi_runtime_enter(rt)) {
-    free(q);
+    mfi_delete(rt, q, sizeof *q);
     mfi_fail(rt, MF_NOMEM, "mf_queue_open: no memory, or the runtime is closed");
     return NULL;
   }
@@ -33,7 +33,7 @@ mf_queue *mf_queue_open(mf_runtime *rt, size_t maxsize) {
     q->o = mfi_object_of(&rt->home, q->handle);
     return q;
   }
-  free(q);
+  mfi_delete(rt, q, sizeof *q);
   mfi_runtime_leave(rt);
   mfi_fail_as(rt, MFI_NOMEM, "mf_queue_open");
   return NULL;
@@ -48,7 +48,7 @@ void mf_queue_release(mf_queue *q) {
     mfi_light_close(q->light, &rt->home);
   mfi_handle_drop(&rt->home, q->place);
   mfi_unlock_home(rt);
-  free(q);
+  mfi_delete(rt, q, sizeof *q);
   mfi_runtime_leave(rt);
 }
 

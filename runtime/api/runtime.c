@@ -102,6 +102,24 @@ static void free_runtime(mf_runtime *rt) {
   free(rt);
 }
 
+void *mfi_new(mf_runtime *rt, size_t size) {
+  const mfi_exec_host *h = &rt->host;
+  void *p = h->alloc != NULL ? h->alloc(h->alloc_ud, NULL, 0, size) : malloc(size);
+  return p == NULL ? NULL : memset(p, 0, size);
+}
+
+void mfi_delete(mf_runtime *rt, void *p, size_t size) {
+  if (rt->host.alloc == NULL)
+    free(p);
+  else if (p != NULL)
+    rt->host.alloc(rt->host.alloc_ud, p, size, 0);
+}
+
+void mfi_runtime_listen(mf_runtime *rt) {
+  if (!rt->stop_installed && mfi_stop_install(rt->host.stop_signal) == MFI_OK)
+    rt->stop_installed = true;
+}
+
 bool mfi_runtime_enter(mf_runtime *rt) {
   if (rt->in_child)
     return false; // its mutex may have been held when it was forked
@@ -129,6 +147,8 @@ static const char *check_config(const mf_config *c) {
     return "mf_config.size is not sizeof(mf_config)";
   if (c->backend < MF_DEFAULT || c->backend > MF_SERIAL)
     return "mf_config.backend is no mf_backend";
+  if (c->signal_number != 0 && (c->signal_number < SIGRTMIN || c->signal_number > SIGRTMAX))
+    return "mf_config.signal_number is no real-time signal";
   if (c->limits != NULL && c->limits->size != sizeof *c->limits)
     return "mf_limits.size is not sizeof(mf_limits)";
   if (c->limits != NULL && !(c->limits->task_timeout >= 0))
@@ -214,7 +234,7 @@ static void end_pools(mf_runtime *rt) {
     next = p->next;
     mfi_pool_terminate(&rt->home, p->core, MFI_TERMINATED);
     mfi_handle_drop(&rt->home, p->place);
-    free(p);
+    mfi_delete(rt, p, sizeof *p);
   }
   rt->pools = NULL;
 }
@@ -271,6 +291,6 @@ void mf_close(mf_runtime *rt) {
   mfi_dispatch_stop(rt);
   mfi_dispatch_close(rt);
   if (rt->stop_installed && load_acquire(&rt->rt.threads) == 0)
-    mfi_stop_uninstall(0);
+    mfi_stop_uninstall(rt->host.stop_signal);
   mfi_runtime_leave(rt);
 }

@@ -91,10 +91,17 @@ struct mf_queue {
   struct mfi_light *light; // mf_queue_fd; atomic, set under mutex
 };
 
+// Before thread workers can come to be: the signal that stops them has its handler. Under the mutex.
+void mfi_runtime_listen(mf_runtime *rt);
+
 // One more handle; false: the runtime is closed, or this process is one of its workers.
 bool mfi_runtime_enter(mf_runtime *rt);
 // A handle less. The last one frees what mf_close has left.
 void mfi_runtime_leave(mf_runtime *rt);
+
+// Memory of a handle, zeroed; NULL: none. By the host's allocator, if it gave one.
+void *mfi_new(mf_runtime *rt, size_t size);
+void mfi_delete(mf_runtime *rt, void *p, size_t size);
 
 static inline void mfi_lock_home(mf_runtime *rt) { pthread_mutex_lock(&rt->mutex); }
 static inline void mfi_unlock_home(mf_runtime *rt) { pthread_mutex_unlock(&rt->mutex); }

@@ -61,9 +61,9 @@ static mfi_status submit(mf_pool *pool, const task *t, mf_future *f) {
 // ---- Futures
 
 static mf_future *new_future(mf_pool *pool) {
-  mf_future *f = calloc(1, sizeof *f);
+  mf_future *f = mfi_new(pool->rt, sizeof *f);
   if (f == NULL || !mfi_runtime_enter(pool->rt)) {
-    free(f);
+    mfi_delete(pool->rt, f, sizeof *f);
     mfi_fail(pool->rt, MF_NOMEM, "no memory for the future, or the runtime is closed");
     return NULL;
   }

@@ -14,9 +14,9 @@
 // ---- Queues in values
 
 mf_queue *mfi_queue_handle(mf_runtime *rt, mfi_handle h) {
-  mf_queue *q = calloc(1, sizeof *q);
+  mf_queue *q = mfi_new(rt, sizeof *q);
   if (q == NULL || !mfi_runtime_enter(rt)) {
-    free(q);
+    mfi_delete(rt, q, sizeof *q);
     return NULL;
   }
   mfi_lock_home(rt);
@@ -29,7 +29,7 @@ mf_queue *mfi_queue_handle(mf_runtime *rt, mfi_handle h) {
     return q;
   }
   mfi_runtime_leave(rt);
-  free(q);
+  mfi_delete(rt, q, sizeof *q);
   return NULL;
 }
 

@@ -6,6 +6,7 @@
 #include "api/dispatch.h"
 #include "base/atomic.h"
 #include "flow/warden.h"
+#include "script/names.h"
 #include "script/state.h"
 
 #include <lauxlib.h>
@@ -40,16 +41,40 @@ static void hide_moonfleet(lua_State *L) {
   lua_setglobal(L, "require");
 }
 
-static void prepare(void *ud, lua_State *L, uint32_t libs) {
-  mf_runtime *rt = runtime_of(ud);
+// Module MFI_NAMES_HOST: the C functions that were registered. Upvalue 1: the runtime.
+static int build_functions(lua_State *L) {
+  mf_runtime *rt = lua_touserdata(L, lua_upvalueindex(1));
+  lua_newtable(L);
+  int functions = lua_gettop(L);
+  for (mfi_given *g = load_acquire(&rt->given); g != NULL; g = load_acquire(&g->next)) {
+    if (g->build == NULL)
+      continue;
+    lua_pushcfunction(L, g->build);
+    lua_call(L, 0, 1);
+    if (!lua_iscfunction(L, -1))
+      return luaL_error(L, "what builds the host's function '%s' gives no C function", g->name);
+    lua_setfield(L, functions, g->name);
+  }
+  return 1;
+}
+
+void mfi_worker_host_preload(mf_runtime *rt, lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   for (mfi_given *g = load_acquire(&rt->given); g != NULL; g = load_acquire(&g->next)) {
-    if (g->open == NULL)
-      continue;
-    lua_pushcfunction(L, g->open);
-    lua_setfield(L, -2, g->name);
+    if (g->open != NULL) {
+      lua_pushcfunction(L, g->open);
+      lua_setfield(L, -2, g->name);
+    } else if (g->build != NULL) {
+      lua_pushlightuserdata(L, rt);
+      lua_pushcclosure(L, build_functions, 1);
+      lua_setfield(L, -2, MFI_NAMES_HOST);
+    }
   }
   lua_pop(L, 1);
+}
+
+static void prepare(void *ud, lua_State *L, uint32_t libs) {
+  mfi_worker_host_preload(runtime_of(ud), L);
   if (libs != 0 && (libs & MFI_LIB_MOONFLEET) == 0)
     hide_moonfleet(L);
 }
@@ -98,8 +123,10 @@ static void end(void *ud, lua_State *L) { stop_from(L, load_acquire(&runtime_of(
 int mfi_worker_run_host(mfi_self *self, mfi_object *worker) {
   const mfi_exec_host *host = mfi_runtime_of(self)->host;
   mf_runtime *rt = host->ud;
-  if (mfi_worker_of(worker)->backend == MFI_BACKEND_PROCESS)
+  if (mfi_worker_of(worker)->backend == MFI_BACKEND_PROCESS) {
     rt->in_child = true;
+    rt->host.alloc = NULL; // when it was forked the host's allocator may have been in any state
+  }
   mfi_caller_is_worker(self);
   int code = mfi_exec_worker(self, worker);
   mfi_caller_was_worker(rt);
@@ -109,7 +136,13 @@ int mfi_worker_run_host(mfi_self *self, mfi_object *worker) {
 // ---- What is given
 
 void mfi_worker_host_init(mf_runtime *rt, const mf_config *c) {
-  rt->host = (mfi_exec_host){.ud = rt, .prepare = prepare, .begin = begin, .end = end};
+  rt->host = (mfi_exec_host){.ud = rt,
+                             .prepare = prepare,
+                             .begin = begin,
+                             .end = end,
+                             .alloc = c->alloc,
+                             .alloc_ud = c->alloc_ud,
+                             .stop_signal = c->signal_number};
   if (!c->inherit_output)
     rt->host.print = mfi_dispatch_print;
 }
@@ -121,6 +154,13 @@ void mfi_worker_host_fini(mf_runtime *rt) {
   }
 }
 
+static bool is_taken(mf_runtime *rt, const char *name) {
+  for (const mfi_given *g = rt->given; g != NULL; g = g->next)
+    if (g->build != NULL && strcmp(g->name, name) == 0)
+      return true;
+  return false;
+}
+
 static mf_status give(mf_runtime *rt, const mfi_given *what, const char *name) {
   size_t size = strlen(name) + 1;
   mfi_given *g = malloc(sizeof *g + size);
@@ -129,13 +169,19 @@ static mf_status give(mf_runtime *rt, const mfi_given *what, const char *name) {
   *g = *what;
   memcpy(g->name, name, size);
   mfi_lock_home(rt);
+  bool taken = what->build != NULL && is_taken(rt, name);
   mfi_given **link = &rt->given;
   while (*link != NULL)
     link = &(*link)->next;
-  store_release(link, g);
-  rt->stale = true;
+  if (!taken) {
+    store_release(link, g);
+    rt->stale = true;
+  }
   mfi_unlock_home(rt);
-  return MF_OK;
+  if (!taken)
+    return MF_OK;
+  free(g);
+  return mfi_fail(rt, MF_INVALID, "mf_register_cfunction: the name '%s' is taken", name);
 }
 
 mf_status mf_preload(mf_runtime *rt, const char *name, lua_CFunction open) {
@@ -144,6 +190,14 @@ mf_status mf_preload(mf_runtime *rt, const char *name, lua_CFunction open) {
   if (name == NULL || open == NULL)
     return mfi_fail(rt, MF_INVALID, "mf_preload: name and open are needed");
   return give(rt, &(mfi_given){.open = open}, name);
+}
+
+mf_status mf_register_cfunction(mf_runtime *rt, const char *name, lua_CFunction build) {
+  if (rt == NULL || rt->in_child)
+    return MF_INVALID;
+  if (name == NULL || build == NULL)
+    return mfi_fail(rt, MF_INVALID, "mf_register_cfunction: name and build are needed");
+  return give(rt, &(mfi_given){.build = build}, name);
 }
 
 mf_status mf_on_worker_start(mf_runtime *rt, int (*fn)(lua_State *L, void *ud), void *ud) {

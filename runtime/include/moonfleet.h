@@ -37,12 +37,12 @@
  *   Handles   A runtime ends with mf_close and takes its pools along. Futures and queues are the
  *             caller's until released, each once, before or after mf_close. After it futures keep
  *             their outcome (MF_TERMINATED for tasks not done), queues answer MF_CLOSED.
- *   Process   Signal handlers (but SIGRTMIN + 4, while thread workers exist), SIGCHLD, the locale,
- *             stdio and the working directory are left alone. Workers are no children of the host:
- *             it may reap with wait() or ignore SIGCHLD. Open the runtime after daemonizing, and
- *             before the host's own threads where that is possible. After a fork() of the host's
- *             own, its child calls nothing here. Process workers end when the host ends, however it
- *             ends.
+ *   Process   Signal handlers (but one real-time signal, while thread workers exist: mf_config),
+ *             SIGCHLD, the locale, stdio and the working directory are left alone.
+ *             Workers are no children of the host: it may reap with wait() or ignore SIGCHLD. Open
+ *             the runtime after daemonizing, and before the host's own threads where that is
+ *             possible. After a fork() of the host's own, its child calls nothing here. Process
+ *             workers end when the host ends, however it ends.
  *   Lua       A Lua state of the host's serves one runtime, the first that it is given to.
  */
 #ifndef MOONFLEET_H
@@ -308,6 +308,12 @@ typedef struct mf_config {
                               MF_NOMEM. Reserved at once, used as needed. 0: half of the RAM */
   const char *path;        /* package.path of workers. NULL: as in a fresh Lua */
   const char *cpath;       /* package.cpath of workers. NULL: as in a fresh Lua */
+  lua_Alloc alloc;         /* for runtime handles (pools, futures, queues) and thread workers'
+                              states; called by several threads at once. Process workers use
+                              malloc. NULL: malloc for all */
+  void *alloc_ud;
+  int signal_number;       /* real-time signal that stops scripts in thread workers.
+                              0: SIGRTMIN + 4 */
   int inherit_output;      /* 1: what workers print goes to this process's stdout and stderr.
                               0: to on_output, or nowhere */
   mf_output_fn *on_output; /* the two sinks are callbacks: see above. NULL: nowhere */
@@ -344,6 +350,11 @@ MF_API int luaopen_moonfleet(lua_State *L);
  * [any]  For workers started later (of processes: once all that run have ended). MF_OK, MF_INVALID,
  * MF_NOMEM. */
 MF_API mf_status mf_preload(mf_runtime *rt, const char *name, lua_CFunction open);
+
+/* Lets a C closure of the host's travel by name. build pushes it, upvalues included, and is called
+ * once in each state that sends or gets one; a sender's function is known by its lua_CFunction.
+ * [any]  For workers started later (as above). MF_OK, MF_INVALID (also: name taken), MF_NOMEM. */
+MF_API mf_status mf_register_cfunction(mf_runtime *rt, const char *name, lua_CFunction build);
 
 /* fn(L, ud) runs in each worker, after its libraries were opened, before init_source and tasks. If
  * it raises or returns other than 0 (message on L's top) no worker starts: MF_INITIALIZER.

@@ -453,8 +453,14 @@ static step put_function(encoder *e, int idx) {
   }
   if (!e->heavy)
     return mfi_codec_need_heavy(e);
-  if (lua_iscfunction(e->L, idx))
-    return mfi_codec_refuse(e, "a C function");
+  lua_CFunction code = lua_tocfunction(e->L, idx);
+  if (code != NULL) {
+    name = mfi_names_of_code(e->codec, e->L, code);
+    if (name == NULL)
+      return mfi_codec_refuse(e, "a C function");
+    mfi_codec_name(e, name);
+    return STEP_DONE;
+  }
   if (mfi_codec_again(e, pointer))
     return STEP_DONE;
   if (!lua_checkstack(e->L, 2 * STACK_PER_FRAME))

@@ -51,6 +51,11 @@ mfi_output *mfi_exec_output(mfi_self *self, mfi_output_kind kind, bool no_input)
 lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_limit,
                          mfi_object *core) {
   mfi_state_config c = {.memory_limit = memory_limit, .output = output};
+  const mfi_exec_host *host = mfi_runtime_of(self)->host;
+  if (host != NULL) {
+    c.alloc = host->alloc;
+    c.alloc_ud = host->alloc_ud;
+  }
   if (core != NULL)
     c.libs = mfi_core_of(core)->libs;
   mfi_os_random(&c.seed, sizeof c.seed);
@@ -388,7 +393,7 @@ static int live_for_pool(life *l, lua_State *L) {
 
 static int live(life *l, lua_State *L) {
   mfi_self *self = l->self;
-  mfi_stop_bind(&l->stop, L, &self->slot->stop, 0);
+  mfi_stop_bind(&l->stop, L, &self->slot->stop, mfi_exec_stop_signal(self));
   l->m->stop = &l->stop;
   int code = l->m->core != NULL ? live_for_pool(l, L) : live_for_target(l, L);
   bool orderly = mfi_stop_raised(&l->stop) == 0;
@@ -441,7 +446,12 @@ int mfi_exec_worker(mfi_self *self, mfi_object *worker) {
   return code;
 }
 
+int mfi_exec_stop_signal(mfi_self *self) {
+  const mfi_exec_host *host = mfi_runtime_of(self)->host;
+  return host != NULL && host->stop_signal != 0 ? host->stop_signal : mfi_os_stop_signal();
+}
+
 void mfi_exec_poke(mfi_self *self, uint32_t slot) {
   mfi_slot *s = mfi_slot_at(self, slot);
-  mfi_os_kill_thread((pid_t)s->pid, (pid_t)s->tid, mfi_os_stop_signal());
+  mfi_os_kill_thread((pid_t)s->pid, (pid_t)s->tid, mfi_exec_stop_signal(self));
 }

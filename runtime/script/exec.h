@@ -30,6 +30,9 @@ typedef struct mfi_exec_host {
   void (*end)(void *ud, lua_State *L);
   // Takes what workers print, instead of stdout and stderr. ud: the worker's mfi_self.
   void (*print)(void *ud, int stream, const char *data, size_t size);
+  lua_Alloc alloc; // where the states of this process have their memory from; NULL: malloc
+  void *alloc_ud;
+  int stop_signal; // reaches thread workers; 0: mfi_os_stop_signal()
 } mfi_exec_host;
 
 // Head of an MFI_ITEM_C.
@@ -41,6 +44,8 @@ typedef struct mfi_exec_c {
 // mfi_runtime_up.run and .poke.
 int mfi_exec_worker(mfi_self *self, mfi_object *worker);
 void mfi_exec_poke(mfi_self *self, uint32_t slot);
+// The signal that reaches thread workers.
+int mfi_exec_stop_signal(mfi_self *self);
 
 // Runs the items of a job that the caller has taken, and ends it. False: it was stopped in the
 // middle, the job is still the slot's, for its burial.

@@ -96,7 +96,8 @@ void mfi_exec_close_spares_of(mfi_context *m, mfi_handle core) {
 // ---- Running
 
 static void bind_spare(spare *s, mfi_context *owner, bool serial) {
-  mfi_stop_bind(&s->stop, s->L, serial ? &s->request : &owner->self->slot->stop, 0);
+  mfi_stop_bind(&s->stop, s->L, serial ? &s->request : &owner->self->slot->stop,
+                mfi_exec_stop_signal(owner->self));
   s->m->stop = &s->stop;
   s->busy = true;
 }

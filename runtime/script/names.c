@@ -302,6 +302,42 @@ void mfi_names_build(mfi_codec *c, lua_State *L) {
   lua_settop(L, top);
 }
 
+// ---- The host's functions
+
+// Pushes the module, built where it was not; false and nothing: there is none. [-0, +0..1, v]
+static int push_host_functions(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, -1, MFI_NAMES_HOST) == LUA_TNIL) {
+    lua_pop(L, 1);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    if (lua_getfield(L, -1, MFI_NAMES_HOST) == LUA_TNIL) {
+      lua_pop(L, 3);
+      return 0;
+    }
+    lua_call(L, 0, 1);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -4, MFI_NAMES_HOST);
+    lua_remove(L, -2);
+  }
+  lua_remove(L, -2);
+  return 1;
+}
+
+const name_entry *mfi_names_of_code(mfi_codec *c, lua_State *L, lua_CFunction code) {
+  const void *pointer = NULL;
+  luaL_checkstack(L, 8, NULL);
+  if (!push_host_functions(L))
+    return NULL;
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+    if (lua_tocfunction(L, -1) == code)
+      pointer = lua_topointer(L, -1);
+  lua_pop(L, 1);
+  if (pointer == NULL)
+    return NULL;
+  mfi_names_refresh(c, L);
+  return names_find(&c->names, pointer, LUA_TFUNCTION);
+}
+
 // ---- When to build
 
 // How many fields has the table at the top?

@@ -68,6 +68,11 @@ void mfi_names_register(struct mfi_codec *c, lua_State *L, const char *name, int
 // Pushes a registered class, or nil. [-0, +1, -]
 void mfi_names_class(lua_State *L, const char *name, size_t size);
 
+// The module of C functions that a host has registered, where there are any.
+#define MFI_NAMES_HOST "=host"
+// The name of the one with this code; NULL: none has it. [-0, +0, v]
+const name_entry *mfi_names_of_code(struct mfi_codec *c, lua_State *L, lua_CFunction code);
+
 // Is it a name of Lua's own: in `library` ("string"), or, where that is NULL, among the globals?
 int mfi_names_is_standard(const char *library, const char *name);
 
