@@ -91,7 +91,8 @@ struct mf_queue {
   struct mfi_light *light; // mf_queue_fd; atomic, set under mutex
 };
 
-// Before thread workers can come to be: the signal that stops them has its handler. Under the mutex.
+// Before thread workers can come to be: the signal that stops them has its handler. Under the
+// mutex.
 void mfi_runtime_listen(mf_runtime *rt);
 
 // One more handle; false: the runtime is closed, or this process is one of its workers.
