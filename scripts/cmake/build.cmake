@@ -142,6 +142,7 @@ function(c_tests)
     set_target_properties(${name} PROPERTIES
       RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
     target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/c)
+    target_compile_definitions(${name} PRIVATE MFI_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/c")
     target_link_libraries(${name} PRIVATE moonfleet_flags moonfleet_static moonfleet_lua)
   endforeach()
   list(JOIN names "\n" text)

@@ -335,27 +335,30 @@ static lua_State *open_state(void) {
   return L;
 }
 
-static const char *script_path(void) {
-  static char path[500];
-  size_t n = strlen(__FILE__);
-  memcpy(path, __FILE__, n - 1);
-  strcpy(path + n - 1, "lua");
-  return path;
+static void run_case(lua_State *L, const char *name) {
+  int status = lua_pcall(L, 0, 0, 2);
+  if (status != LUA_OK)
+    fprintf(stderr, "%s: %s\n", name, luaL_tolstring(L, -1, NULL));
+  lua_getglobal(L, "PEEK");
+  const char *how = lua_toboolean(L, -1) ? "" : " (by the API)";
+  printf("%s %s%s\n", status == LUA_OK ? "ok" : "not ok", name, how);
+  check_failed_tests += status != LUA_OK;
 }
 
 // Each case is a function of its own in the table that the script returns: {name, fn, name, fn
 // ...}.
-static int run_cases(lua_State *L, const char *only) {
-  int failed = 0;
+static void run_cases(lua_State *L, const char *only) {
   lua_getfield(L, LUA_REGISTRYINDEX, "verbs");
-  if (luaL_loadfile(L, script_path()) != LUA_OK) {
-    fprintf(stderr, "%s\n", lua_tostring(L, -1));
-    return 1;
+  if (luaL_loadfile(L, MFI_TEST_DATA "/codec_test.lua") != LUA_OK) {
+    printf("not ok %s\n", lua_tostring(L, -1));
+    check_failed_tests++;
+    return;
   }
   lua_insert(L, -2);
   if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
-    fprintf(stderr, "%s\n", lua_tostring(L, -1));
-    return 1;
+    printf("not ok %s\n", lua_tostring(L, -1));
+    check_failed_tests++;
+    return;
   }
   lua_getglobal(L, "debug");
   lua_getfield(L, -1, "traceback");
@@ -364,23 +367,12 @@ static int run_cases(lua_State *L, const char *only) {
   for (lua_Integer i = 1; i < n; i += 2) {
     lua_rawgeti(L, 1, i);
     const char *name = lua_tostring(L, -1);
-    if (getenv("CODEC_VERBOSE") != NULL)
-      fprintf(stderr, "%s\n", name);
-    if (only == NULL || strstr(name, only) != NULL) {
-      lua_rawgeti(L, 1, i + 1);
-      int status = lua_pcall(L, 0, 0, 2);
-      if (status != LUA_OK)
-        fprintf(stderr, "%s: %s\n", name, luaL_tolstring(L, -1, NULL));
-      lua_getglobal(L, "PEEK");
-      const char *how = lua_toboolean(L, -1) ? "" : " (by the API)";
-      printf("%s %s%s\n", status == LUA_OK ? "ok" : "not ok", name, how);
-      check_failed_tests += status != LUA_OK;
-      failed += status != LUA_OK;
-    }
+    lua_rawgeti(L, 1, i + 1);
+    if (only == NULL || strstr(name, only) != NULL)
+      run_case(L, name);
     lua_settop(L, 2);
     lua_settop(worker, 0);
   }
-  return failed;
 }
 
 // ---- Every allocation that can fail
