@@ -119,6 +119,15 @@ describe("the installed tree", function()
     assert.equal("42 42\n" .. version .. "\n", said)
   end)
 
+  it_links("serves the C program of README", function()
+    local readme <close> = assert(io.open "README.md")
+    write(prefix .. "/demo.c", readme:read("a"):match "\n```c\n(.-)```\n")
+    local said = run([[cd %s && export PKG_CONFIG_PATH=lib/pkgconfig &&
+      cc -Wall -Wextra -Werror demo.c $(pkg-config --cflags --libs moonfleet lua5.4) \
+      -Wl,-rpath,lib -o demo && ./demo]], prefix)
+    assert.equal("42\n", said)
+  end)
+
   it_links("serves C hosts by the static library", function()
     local said = run([[cd %s && export PKG_CONFIG_PATH=lib/pkgconfig &&
       cc host.c $(pkg-config --cflags moonfleet lua5.4) lib/libmoonfleet.a -llua5.4 -lm -o static &&
