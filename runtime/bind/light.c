@@ -6,10 +6,11 @@
 
 #include "bind/core.h"
 #include "bind/object.h"
+#include "script/weak.h"
 
 #define DUE "moonfleet.due_light"
 
-static const char lights_key;
+static const char lights_key; // registry: {object = its light}, weak keys
 
 typedef struct owned {
   mfi_light *light; // NULL: closed
@@ -42,24 +43,10 @@ static int push_fd(lua_State *L, const owned *o) {
   return 1;
 }
 
-// Object → light, weak in the objects. [-0, +1, m]
-static void push_lights(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &lights_key) == LUA_TTABLE)
-    return;
-  lua_pop(L, 1);
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "k");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &lights_key);
-}
-
 static int fd_of(lua_State *L, mfi_object_kind kind) {
   mfi_box *b = mfi_bind_check(L, 1, kind);
   lua_settop(L, 1);
-  push_lights(L);
+  mfi_weak_push(L, &lights_key, "k");
   lua_pushvalue(L, 1);
   if (lua_rawget(L, 2) == LUA_TUSERDATA)
     return push_fd(L, lua_touserdata(L, -1));

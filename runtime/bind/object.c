@@ -7,6 +7,7 @@
 #include "bind/core.h"
 #include "flow/registry.h"
 #include "script/exec.h"
+#include "script/weak.h"
 #include "sync/locks.h"
 
 #include <ctype.h>
@@ -14,7 +15,8 @@
 #include <math.h>
 #include <string.h>
 
-static const char magic, cache_key;
+static const char magic;
+static const char cache_key; // registry: {handle = its userdata}, weak values
 
 static const char *const kind_names[MFI_KINDS] = {
     [MFI_KIND_QUEUE] = "Queue",
@@ -163,19 +165,6 @@ mfi_box *mfi_bind_check(lua_State *L, int idx, mfi_object_kind kind) {
 
 // ---- Making
 
-static void push_cache(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &cache_key) == LUA_TTABLE)
-    return;
-  lua_pop(L, 1);
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &cache_key);
-}
-
 // Nothing between the reference and its owner may raise: the userdata comes first.
 mfi_box *mfi_bind_empty(lua_State *L, mfi_object_kind kind) {
   mfi_box *b = lua_newuserdatauv(L, sizeof *b, 1);
@@ -203,7 +192,7 @@ static void fill(mfi_box *b, mfi_handle h, uint32_t place) {
 }
 
 static void remember(lua_State *L, mfi_handle h) {
-  push_cache(L);
+  mfi_weak_push(L, &cache_key, "v");
   lua_pushvalue(L, -2);
   lua_rawseti(L, -2, (lua_Integer)h);
   lua_pop(L, 1);
@@ -236,7 +225,7 @@ static void need_methods(lua_State *L, mfi_object_kind kind) {
 
 void mfi_bind_push(lua_State *L, mfi_handle h) {
   mfi_context *m = mfi_bind_context(L);
-  push_cache(L);
+  mfi_weak_push(L, &cache_key, "v");
   bool known = lua_rawgeti(L, -1, (lua_Integer)h) == LUA_TUSERDATA;
   mfi_box *b = known ? lua_touserdata(L, -1) : NULL;
   lua_remove(L, -2);

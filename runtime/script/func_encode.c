@@ -11,6 +11,7 @@
 //           whose name the code has as a constant (s:trim())
 #include "script/encoder.h"
 #include "script/func.h"
+#include "script/weak.h"
 
 #include <lauxlib.h>
 
@@ -93,24 +94,10 @@ static void push_new_info(encoder *e, int idx) {
   lua_setiuservalue(L, -2, 1);
 }
 
-// Pushes {function = info}. [-0, +1, m]
-static void push_infos(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &infos_key) == LUA_TTABLE)
-    return;
-  lua_pop(L, 1);
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "k");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &infos_key);
-}
-
 // Pushes the info of the function at idx, and its code.
 static code_info *push_info(encoder *e, int idx) {
   lua_State *L = e->L;
-  push_infos(L);
+  mfi_weak_push(L, &infos_key, "k");
   lua_pushvalue(L, idx);
   if (lua_rawget(L, -2) == LUA_TNIL) {
     lua_pop(L, 1);

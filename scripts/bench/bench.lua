@@ -87,6 +87,20 @@ function bench.stream(kind, options, count, produce, consume)
   return (count - 1) / seconds
 end
 
+--- Seconds that a worker of this kind takes to start, do nothing and be joined; the median of count.
+function bench.start_and_join(kind, count)
+  local times = {}
+  for i = 1, count do
+    local started = mf.time()
+    local worker = kind(function() end)
+    worker:start()
+    worker:join()
+    times[i] = mf.time() - started
+    worker:close()
+  end
+  return bench.median(times)
+end
+
 local prefixes = { { 1e9, "G" }, { 1e6, "M" }, { 1e3, "k" } }
 
 --- 8300000, "/s" -> "8.30 M/s"

@@ -5,27 +5,12 @@ local mf = require "moonfleet"
 package.path = (arg[0]:match("^(.*)/") or ".") .. "/?.lua;" .. package.path
 local bench = require "bench"
 
-local function nothing() end
-
-local function start_and_join(count)
-  local times = {}
-  for i = 1, count do
-    local started = mf.time()
-    local worker = mf.Process(nothing)
-    worker:start()
-    worker:join()
-    times[i] = mf.time() - started
-    worker:close()
-  end
-  return bench.median(times)
-end
-
 local plain_fork = bench.c_program "plain_fork"
 local count = bench.count(300)
 
 local function row(name)
   local ours, peer = bench.by_turns {
-    function() return start_and_join(count) end,
+    function() return bench.start_and_join(mf.Process, count) end,
     function() return plain_fork(count) end,
   }
   bench.cost_row("a process worker, parent of " .. name, ours, peer, 1.3)
