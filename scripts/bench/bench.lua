@@ -87,7 +87,7 @@ function bench.stream(kind, options, count, produce, consume)
   return (count - 1) / seconds
 end
 
---- Seconds that a worker of this kind takes to start, do nothing and be joined; the median of count.
+--- Seconds from the start of a worker of this kind, which does nothing, to its end; the median.
 function bench.start_and_join(kind, count)
   local times = {}
   for i = 1, count do
