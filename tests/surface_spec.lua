@@ -61,7 +61,7 @@ describe("public surface", function()
       sleep time getpid Queue JoinableQueue SimpleQueue Lock RLock Semaphore BoundedSemaphore Pool
       ThreadPool pool map starmap imap imap_unordered istarmap reduce submit apply apply_async
       map_async starmap_async everywhere range iter encode decode captures register is_error type
-      with set_backend poll fd inspect]]):gmatch("%S+") do
+      with set_backend poll fd inspect stats]]):gmatch("%S+") do
       assert.is_not_nil(mf[name], name)
     end
     assert.is_nil(mf.no_such_function)

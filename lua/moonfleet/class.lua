@@ -99,7 +99,7 @@ local function instantiate(own, options)
   o = check.options(o, worker_options, name)
   o.backend = process.choose(instance.backend or own.backend, name, own.__backend)
   instance.backend = nil
-  local p = process.make(o)
+  local p = process.make(o, instance.run or own.run)
   local extra = core.extra(p)
   extra.launch, extra.object = nil, instance
   instance._process = p

@@ -30,6 +30,7 @@ part("sync", "Queue JoinableQueue SimpleQueue Lock RLock Semaphore BoundedSemaph
 part("values", "encode decode captures register sleep poll fd")
 part("range", "range iter")
 part("inspect", "inspect")
+part("stats", "stats")
 part("pools", [[Pool ThreadPool pool map starmap imap imap_unordered istarmap reduce submit apply
   apply_async map_async starmap_async everywhere]])
 

@@ -90,9 +90,23 @@ function process.choose(option, name, default)
   return backend.of_worker(option, default)
 end
 
+-- "jobs.lua:12", what mf.stats calls a target.
+local function place_of(target)
+  if type(target) == "string" then return target end
+  local meta = type(target) ~= "function" and debug.getmetatable(target)
+  local f = type(meta) == "table" and rawget(meta, "__call") or target
+  if type(f) ~= "function" then return nil end
+  local info = debug.getinfo(f, "S")
+  if info.what == "C" then return "C" end
+  local place = ("%s:%d"):format(info.short_src, info.linedefined)
+  return #place > 95 and "..." .. place:sub(-92) or place
+end
+
 --- A worker that is not started. o: checked options, the backend among them.
-function process.make(o)
-  local p = core.worker(o.backend, o.name, o.daemon or false, o.memory_limit)
+---@param run? function   of a subclass, which has no target
+function process.make(o, run)
+  local place = place_of(run or o.target)
+  local p = core.worker(o.backend, o.name, o.daemon or false, o.memory_limit, place)
   local args = o.args or { n = 0 }
   core.extra(p).launch = { f = o.target, args = args, kwargs = o.kwargs }
   return p

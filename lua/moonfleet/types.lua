@@ -76,6 +76,32 @@ function mf.register(name, value) end
 ---@usage print(mf.inspect({ 1, 2, name = "moon" }))   --> {1, 2, name = "moon"}
 function mf.inspect(value) end
 
+--- One worker, as mf.stats() saw it. state: "starting"; "idle" (of a pool, with nothing to do);
+--- "running"; "waiting" (inside a task or its target, in a call that sleeps); "ending" (its target has
+--- returned).
+---@class mf.WorkerStats
+---@field name string
+---@field pid? integer   of a thread: its process's; nil before it has one
+---@field backend "process"|"thread"
+---@field state? "starting"|"idle"|"running"|"waiting"|"ending"   nil of those that are gone
+---@field task? string   "file:line" where what it runs was asked for, or where its target is
+---@field busy number   seconds inside tasks or its target so far
+---@field tasks integer   that it has ended; a target counts as one
+
+---@class mf.Stats
+---@field workers mf.WorkerStats[]   all workers of this program; the main state is none
+---@field ended mf.WorkerStats[]   the last ones that are gone, at most 64
+---@field tasks integer   ended by all so far, those that are gone and serial pools included
+---@field busy number   seconds, of all so far
+---@field messages integer   sent so far: into queues, arguments and results of tasks and targets
+---@field bytes integer   of these, encoded
+---@field shared_bytes integer   of shared memory that the runtime has taken
+
+--- What all workers do and have done, from any state. `moonfleet --stats` prints it at the end.
+---@return mf.Stats
+---@usage for _, w in ipairs(mf.stats().workers) do print(w.name, w.state, w.task) end
+function mf.stats() end
+
 -- Time, machine, callbacks -----------------------------------------------------------------------
 
 --- Monotonic seconds.

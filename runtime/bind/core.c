@@ -72,6 +72,7 @@ int mfi_bind_open_core(lua_State *L) {
   mfi_bind_open_future(L);
   mfi_bind_open_batch(L);
   mfi_bind_open_light(L);
+  mfi_bind_open_stats(L);
   lua_pushliteral(L, "0.1.0");
   lua_setfield(L, -2, "version");
   lua_pushboolean(L, m->worker != NULL);

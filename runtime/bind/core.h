@@ -16,6 +16,7 @@ void mfi_bind_open_future(lua_State *L);
 void mfi_bind_open_batch(lua_State *L);
 void mfi_bind_open_general(lua_State *L);
 void mfi_bind_open_light(lua_State *L);
+void mfi_bind_open_stats(lua_State *L);
 
 // Gives one kind of queues or locks its methods, if it has none yet; pushes something. [-0, +1, m]
 void mfi_bind_open_kind(lua_State *L, mfi_object_kind kind);

@@ -79,9 +79,16 @@ static int close_home(lua_State *L) {
 
 // ---- os.exit
 
+static void call_on_exit(lua_State *L) {
+  if (lua_getfield(L, LUA_REGISTRYINDEX, "moonfleet.on_exit") != LUA_TFUNCTION ||
+      lua_pcall(L, 0, 0, 0) != LUA_OK)
+    lua_pop(L, 1);
+}
+
 static int main_exit(lua_State *L) {
   home *h = lua_touserdata(L, lua_upvalueindex(2));
   bool close = lua_toboolean(L, 2) != 0;
+  call_on_exit(L);
   if (h->output != NULL)
     mfi_output_finish(h->output);
   store_seqcst(&h->rt.region->closing, 1u);

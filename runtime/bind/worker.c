@@ -33,7 +33,8 @@ static int core_worker(lua_State *L) {
                                                                    : MFI_BACKEND_PROCESS,
                          .daemon = (uint32_t)lua_toboolean(L, 3),
                          .memory_limit = (uint64_t)luaL_optinteger(L, 4, 0),
-                         .name = luaL_optstring(L, 2, NULL)};
+                         .name = luaL_optstring(L, 2, NULL),
+                         .target = luaL_optstring(L, 5, NULL)};
   if (c.name == NULL) {
     default_name(m->self, c.backend, name, sizeof name);
     c.name = name;

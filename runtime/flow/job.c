@@ -66,6 +66,8 @@ mfi_status mfi_job_add(mfi_self *self, mfi_ref job, const mfi_source *src, uint3
   src->copy(src->ctx, at + sizeof(mfi_item));
   j->fill_refs += src->nrefs;
   j->fill_at += sizeof(mfi_item) + pad8(src->size);
+  mfi_slot_count(self->slot, MFI_STAT_MESSAGES, 1);
+  mfi_slot_count(self->slot, MFI_STAT_BYTES, src->size);
   return MFI_OK;
 }
 
@@ -77,6 +79,8 @@ mfi_status mfi_job_fill(mfi_self *self, mfi_ref job, const void *items, const mf
       return st;
   }
   memcpy(payload(self, job) + j->items_at, items, j->results_at - j->items_at);
+  mfi_slot_count(self->slot, MFI_STAT_MESSAGES, j->nitems);
+  mfi_slot_count(self->slot, MFI_STAT_BYTES, j->results_at - j->items_at);
   return MFI_OK;
 }
 
@@ -210,6 +214,8 @@ mfi_status mfi_job_end_item(mfi_self *self, mfi_ref job, mfi_status status, cons
   if (status != MFI_OK)
     j->failed++;
   end_item(j, need);
+  mfi_slot_count(self->slot, MFI_STAT_MESSAGES, 1);
+  mfi_slot_count(self->slot, MFI_STAT_BYTES, src->size);
   MFI_FAULT(&self->region->faults, MFI_FAULT_ITEM_ENDED);
   return MFI_OK;
 }

@@ -136,6 +136,8 @@ static char *reserve(mfi_self *self, mfi_object *o, mfi_queue *q, uint64_t need,
 static void commit(mfi_self *self, mfi_object *o, uint64_t position, uint64_t n, uint64_t size) {
   mfi_queue *q = mfi_queue_of(o);
   mfi_mark tail = mfi_mark_moved(q->tail, n, position);
+  mfi_slot_count(self->slot, MFI_STAT_MESSAGES, n);
+  mfi_slot_count(self->slot, MFI_STAT_BYTES, size);
   mfi_event_will_wake(self, &q->not_empty);
   if (q->max_bytes == 0 && o->lock.filled == 0) {
     mfi_change_alone(&q->tail, tail);

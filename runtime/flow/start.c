@@ -155,6 +155,10 @@ mfi_status mfi_worker_start(mfi_self *self, mfi_handle h, const mfi_source *payl
     return st;
   }
   mark_starting(self, o, slot, spec);
+  if (payload != NULL) {
+    mfi_slot_count(self->slot, MFI_STAT_MESSAGES, 1);
+    mfi_slot_count(self->slot, MFI_STAT_BYTES, payload->size);
+  }
   st = dispatch(self, w, slot);
   if (st != MFI_OK) {
     int error = errno;

@@ -23,6 +23,7 @@ mfi_status mfi_worker_make(mfi_self *self, const mfi_worker_config *c, mfi_handl
   w->number = c->number;
   w->memory_limit = c->memory_limit;
   snprintf(w->name, sizeof w->name, "%s", c->name);
+  snprintf(w->target, sizeof w->target, "%s", c->target == NULL ? "" : c->target);
   if (c->pool != 0) {
     mfi_status st = mfi_handle_hold(self, c->pool, &w->pool);
     if (st != MFI_OK) {
@@ -114,6 +115,8 @@ mfi_status mfi_worker_set_result(mfi_self *self, mfi_object *o, mfi_status statu
     if (st != MFI_OK)
       return st;
     mfi_hand_raise(self, block);
+    mfi_slot_count(self->slot, MFI_STAT_MESSAGES, 1);
+    mfi_slot_count(self->slot, MFI_STAT_BYTES, result->size);
   }
   mfi_lock_take(self, &o->lock);
   mfi_assert(w->result == 0);

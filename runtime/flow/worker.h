@@ -41,6 +41,7 @@ typedef struct mfi_worker {
   mfi_event changed; // woken at RUNNING and ENDED
   uint64_t memory_limit;
   char name[MFI_NAME_SIZE];
+  char target[96]; // where its target is, "jobs.lua:12"; empty: unknown
 } mfi_worker;
 
 // Head of a spec's bytes: the parent's surroundings at the moment of the start. The codec's message
@@ -55,7 +56,8 @@ typedef struct mfi_worker_config {
   uint32_t backend, daemon, number;
   uint64_t memory_limit;
   const char *name;
-  mfi_handle pool; // the core whose jobs it runs; 0: a target of its own
+  const char *target; // NULL: unknown
+  mfi_handle pool;    // the core whose jobs it runs; 0: a target of its own
 } mfi_worker_config;
 
 static inline mfi_worker *mfi_worker_of(mfi_object *o) { return (mfi_worker *)(void *)o->body; }

@@ -26,6 +26,7 @@ static const char usage[] =
     "  -W               turn warnings on\n"
     "  -j N             workers of a pool that is not told how many\n"
     "  --backend NAME   process, thread or serial: of workers that are not told\n"
+    "  --stats          at the end, tell on stderr what the workers have done\n"
     "  --version        show version information and exit\n"
     "  --help           show this and exit\n"
     "  --               stop handling options\n"
@@ -40,9 +41,9 @@ typedef struct options {
   } action[MOST_ACTIONS]; // in the order given
   int actions;
   const char *backend;
-  int jobs;                             // 0: not given
-  bool version, no_env, warnings, ends; // ends: nothing to run but --version, --help
-  int script;                           // index in argv; argc: none
+  int jobs;                                    // 0: not given
+  bool version, no_env, warnings, stats, ends; // ends: nothing to run but --version, --help
+  int script;                                  // index in argv; argc: none
 } options;
 
 // ---- Options
@@ -78,7 +79,7 @@ static int set_backend(options *o, const char *name) {
   return 0;
 }
 
-enum { BACKEND = 256, VERSION, HELP };
+enum { BACKEND = 256, STATS, VERSION, HELP };
 
 static int take_option(options *o, int c, char **argv) {
   switch (c) {
@@ -100,6 +101,9 @@ static int take_option(options *o, int c, char **argv) {
     return set_jobs(o, optarg);
   case BACKEND:
     return set_backend(o, optarg);
+  case STATS:
+    o->stats = true;
+    return 0;
   case VERSION:
     o->version = o->ends = true;
     return 0;
@@ -117,6 +121,7 @@ static int take_option(options *o, int c, char **argv) {
 // 0, or -1 after a message.
 static int read_options(options *o, int argc, char **argv) {
   static const struct option longs[] = {{"backend", required_argument, NULL, BACKEND},
+                                        {"stats", no_argument, NULL, STATS},
                                         {"version", no_argument, NULL, VERSION},
                                         {"help", no_argument, NULL, HELP},
                                         {NULL, 0, NULL, 0}};
@@ -242,6 +247,16 @@ static void tell_options(lua_State *L, const options *o) {
   lua_pop(L, 1);
 }
 
+// Calls a function of moonfleet.stats; 0, or -1 after a message.
+static int call_stats(lua_State *L, const char *name) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "moonfleet.stats");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, name);
+  lua_remove(L, -2);
+  return report(L, call(L, 0, 0));
+}
+
 static int run(lua_State *L, const options *o, char **argv, int argc) {
   if (!o->no_env && do_init(L) != 0)
     return -1;
@@ -281,7 +296,11 @@ static int pmain(lua_State *L) {
   lua_warning(L, p->o.warnings ? "@on" : "@off", 0);
   set_arg(L, p->argv, p->argc, p->o.script);
   tell_options(L, &p->o);
+  if (p->o.stats)
+    call_stats(L, "arm");
   p->result = run(L, &p->o, p->argv, p->argc);
+  if (p->o.stats && call_stats(L, "finish") != 0)
+    p->result = -1;
   return 0;
 }
 

@@ -151,7 +151,10 @@ static bool find_count(mfi_self *self, mfi_handle h, count *out) {
     if (ref == 0)
       return false;
     mfi_counted *c = mfi_payload(mfi_at(self, ref));
-    o = entry_at(self, load_relaxed(&c->home) >> 32); // a live block's home outlives it
+    uint64_t home = load_relaxed(&c->home) >> 32; // a live block's outlives it; looked at again
+    if (home == 0 || home >= load_acquire(&self->region->objects_top))
+      return false;
+    o = entry_at(self, home);
     out->refs = &c->refs;
   } else {
     o = mfi_object_of(self, h);

@@ -40,8 +40,11 @@ typedef struct mfi_region {
   uint32_t closing; // atomic: the host ends in order
   mfi_lock slots_lock;
   mfi_part slots;
-  uint64_t free_slot; // index + 1; under slots_lock
-  uint64_t slots_top; // slots ever used; under slots_lock, read atomically
+  uint64_t free_slot;          // index + 1; under slots_lock
+  uint64_t past[MFI_STATS];    // sums of the slots that were released; under slots_lock
+  uint64_t pasts;              // workers that are gone and did something; under slots_lock
+  mfi_past past_of[MFI_PASTS]; // of the last ones, the nth at n % MFI_PASTS; under slots_lock
+  uint64_t slots_top;          // slots ever used; under slots_lock, read atomically
   mfi_lock objects_lock;
   uint64_t published;       // flow/registry.h; under objects_lock, read atomically
   uint64_t published_count; // blocks of it, which stay

@@ -5,6 +5,8 @@
 #include "base/atomic.h"
 #include "mem/region.h"
 
+#include <string.h>
+
 // A slot that was never used: real memory, its lock made once for all.
 static uint32_t fresh(mfi_self *self) {
   mfi_region *r = self->region;
@@ -55,6 +57,62 @@ uint32_t mfi_slot_take(mfi_self *self) {
   return (uint32_t)index;
 }
 
+// ---- Counts
+
+bool mfi_slot_is_busy(mfi_slot *s) { return load_relaxed(&s->stats[MFI_STAT_BUSY]) >> 63 != 0; }
+
+void mfi_slot_busy(mfi_self *self, bool busy) {
+  uint64_t now = (uint64_t)mfi_os_now();
+  mfi_slot_count(self->slot, MFI_STAT_BUSY, busy ? -now : now);
+}
+
+uint64_t mfi_slot_busy_ns(mfi_slot *s) {
+  uint64_t ns = load_relaxed(&s->stats[MFI_STAT_BUSY]);
+  return ns >> 63 != 0 ? ns + (uint64_t)mfi_os_now() : ns;
+}
+
+static uint64_t stat_of(mfi_slot *s, int what) {
+  return what == MFI_STAT_BUSY ? mfi_slot_busy_ns(s) : load_relaxed(&s->stats[what]);
+}
+
+// Behind the last entry until the release commits: a second try writes it again.
+static void keep_past(mfi_self *self, mfi_slot *s) {
+  mfi_region *r = self->region;
+  mfi_past *p = &r->past_of[r->pasts % MFI_PASTS];
+  if (stat_of(s, MFI_STAT_TASKS) == 0 && stat_of(s, MFI_STAT_BUSY) == 0)
+    return;
+  *p = (mfi_past){.process = s->process, .is_thread = s->warden == 0};
+  memcpy(p->name, s->name, sizeof p->name);
+  for (int i = 0; i < MFI_STATS; i++)
+    p->stats[i] = stat_of(s, i);
+  mfi_change64(self, &r->slots_lock, &r->pasts, r->pasts + 1);
+}
+
+bool mfi_slot_past(mfi_self *self, uint64_t n, mfi_past *out) {
+  mfi_region *r = self->region;
+  mfi_lock_take(self, &r->slots_lock);
+  bool there = n < r->pasts && n < MFI_PASTS;
+  if (there)
+    *out = r->past_of[(r->pasts - 1 - n) % MFI_PASTS];
+  mfi_lock_give(self, &r->slots_lock);
+  return there;
+}
+
+void mfi_slot_sums(mfi_self *self, uint64_t sums[MFI_STATS]) {
+  mfi_region *r = self->region;
+  mfi_lock_take(self, &r->slots_lock); // a slot that is released meanwhile counts once
+  for (int k = 0; k < MFI_STATS; k++)
+    sums[k] = r->past[k];
+  for (uint32_t i = 1; i < r->slots_top; i++) {
+    mfi_slot *s = mfi_slot_at(self, i);
+    for (int k = 0; k < MFI_STATS && load_acquire(&s->used) != 0; k++)
+      sums[k] += stat_of(s, k);
+  }
+  mfi_lock_give(self, &r->slots_lock);
+}
+
+// ---- Releasing
+
 // A thread that gives its own slot away, as its last act, must not write there behind the commit:
 // the slot may be somebody else's by then. It names its lock in a place of its own.
 void mfi_slot_release(mfi_self *self, uint32_t index) {
@@ -68,6 +126,9 @@ void mfi_slot_release(mfi_self *self, uint32_t index) {
   mfi_change32(self, &r->slots_lock, &s->generation, s->generation + 1);
   mfi_change64(self, &r->slots_lock, &s->next_free, r->free_slot);
   mfi_change64(self, &r->slots_lock, &r->free_slot, index);
+  for (int i = 0; i < MFI_STATS; i++)
+    mfi_change64(self, &r->slots_lock, &r->past[i], r->past[i] + stat_of(s, i));
+  keep_past(self, s);
   mfi_lock_commit(self, &r->slots_lock);
   mfi_lock_give(self, &r->slots_lock);
   if (index == self->index)

@@ -21,6 +21,15 @@ enum {
   MFI_NOTE_DUE = 1 << 2        // callbacks are due
 };
 
+// What a worker counts, in words of its own.
+enum {
+  MFI_STAT_TASKS,    // that it ended; a target is one, too
+  MFI_STAT_MESSAGES, // that it sent: into queues, tasks, results
+  MFI_STAT_BYTES,    // of these, encoded
+  MFI_STAT_BUSY,     // ns inside tasks or its target; less the time now while it is (so negative)
+  MFI_STATS
+};
+
 typedef struct mfi_slot {
   uint32_t used;       // 0 FREE, 1 USED; under region->slots_lock
   uint32_t generation; // + 1 at each release; (index, generation) names a worker for ever
@@ -45,27 +54,49 @@ typedef struct mfi_slot {
   mfi_ref job;          // job that it runs
   mfi_handle ending;    // reference to a job that is on its way to or from a watcher's list
 
-  uint64_t worker;          // handle, a reference: the worker that it is; 0: a native thread
-  uint32_t starting;        // slot that it has taken for a worker to be; 0: none
-  uint32_t warden;          // slot of the warden that forks it; 0: a thread
-  uint32_t counters[2];     // names of workers that it made; own
-  uint32_t left;            // its pool has counted it out
-  uint32_t asleep;          // its pool counts it as sleeping inside a task
-  mfi_ref stop_job;         // job that `stop` is meant for; 0: the worker as a whole
-  int64_t deadline;         // of the task that it runs, for a process; 0: none
-  uint64_t due;             // watches whose futures have ended, linked; under `lock`
-  uint32_t cpu;             // where it ran last; own
-  uint32_t sleeping;        // 1 while in a futex; own
-  uint64_t waits_for;       // handle of what it waits for; own, for people
-  uint64_t stats[4];        // tasks run, messages, bytes; own
-  char name[MFI_NAME_SIZE]; // zero-ended
-  mfi_lock lock;            // guards `due`
+  uint64_t worker;           // handle, a reference: the worker that it is; 0: a native thread
+  uint32_t starting;         // slot that it has taken for a worker to be; 0: none
+  uint32_t warden;           // slot of the warden that forks it; 0: a thread
+  uint32_t counters[2];      // names of workers that it made; own
+  uint32_t left;             // its pool has counted it out
+  uint32_t asleep;           // its pool counts it as sleeping inside a task
+  mfi_ref stop_job;          // job that `stop` is meant for; 0: the worker as a whole
+  int64_t deadline;          // of the task that it runs, for a process; 0: none
+  uint64_t due;              // watches whose futures have ended, linked; under `lock`
+  uint32_t cpu;              // where it ran last; own
+  uint32_t sleeping;         // 1 while in a futex; own
+  uint64_t waits_for;        // handle of what it waits for; own, for people
+  uint64_t stats[MFI_STATS]; // own, read atomically; added to region->past at the release
+  char name[MFI_NAME_SIZE];  // zero-ended
+  mfi_lock lock;             // guards `due`
 } mfi_slot;
+
+// What is kept of a worker that is gone.
+typedef struct mfi_past {
+  char name[MFI_NAME_SIZE];
+  uint32_t process, is_thread;
+  uint64_t stats[MFI_STATS];
+} mfi_past;
+#define MFI_PASTS 64 // of the latest ones
 
 // Takes a free slot for the calling thread or for a worker to be started. 0: none left or no
 // memory; slot 0 is never given out.
 uint32_t mfi_slot_take(mfi_self *self);
 void mfi_slot_release(mfi_self *self, uint32_t index);
+
+static inline void mfi_slot_count(mfi_slot *s, int what, uint64_t n) {
+  store_relaxed(&s->stats[what], load_relaxed(&s->stats[what]) + n);
+}
+// From now on the caller is inside a task or its target, or no longer. Reads the clock.
+void mfi_slot_busy(mfi_self *self, bool busy);
+bool mfi_slot_is_busy(mfi_slot *s);
+// Seconds so far, as ns.
+uint64_t mfi_slot_busy_ns(mfi_slot *s);
+// Sums of all workers, those that are gone included: stats of their slots.
+void mfi_slot_sums(mfi_self *self, uint64_t sums[MFI_STATS]);
+
+// The worker that was the last but n to go, of those that did something. False: not known.
+bool mfi_slot_past(mfi_self *self, uint64_t n, mfi_past *out);
 
 // (index, generation) of a slot as one word.
 uint64_t mfi_slot_id(mfi_self *self, uint32_t index);

@@ -244,7 +244,10 @@ static int live_for_target(life *l, lua_State *L) {
   lua_pushcfunction(L, mfi_context_traceback);
   lua_pushcfunction(L, run_target);
   lua_pushlightuserdata(L, l);
+  mfi_slot_busy(l->self, true);
   int status = lua_pcall(L, 1, 0, 1);
+  mfi_slot_count(l->self->slot, MFI_STAT_TASKS, 1);
+  mfi_slot_busy(l->self, false);
   if (mfi_stop_raised(&l->stop) != 0)
     return stop_code(&l->stop);
   if (status == LUA_OK)
@@ -357,6 +360,14 @@ static bool catch_up(life *l, lua_State *L) {
   }
 }
 
+// From one job to the next it stays busy: the clock is read only where it has to wait.
+static mfi_status wait_for_job(life *l, uint32_t kick, mfi_ref *job) {
+  mfi_status st = mfi_pool_take(l->self, l->m->core, kick, MFI_NEVER, job);
+  if (st == MFI_OK)
+    mfi_slot_busy(l->self, true);
+  return st;
+}
+
 static int live_for_pool(life *l, lua_State *L) {
   mfi_worker *w = mfi_worker_of(l->worker);
   mfi_core *c = mfi_core_of(l->m->core);
@@ -375,7 +386,7 @@ static int live_for_pool(life *l, lua_State *L) {
       return 0;
     mfi_status st = MFI_OK;
     if (job == 0)
-      st = mfi_pool_take(l->self, l->m->core, kick, MFI_NEVER, &job);
+      st = wait_for_job(l, kick, &job);
     if (st == MFI_INTERRUPTED && !look_up_protected(l, L))
       return stop_code(&l->stop);
     if (st != MFI_OK) {
@@ -385,6 +396,8 @@ static int live_for_pool(life *l, lua_State *L) {
     mfi_ref next;
     if (!mfi_exec_job(l->m, l->m->core, job, &next, kick))
       return stop_code(&l->stop);
+    if (next == 0)
+      mfi_slot_busy(l->self, false);
     job = next;
   }
 }

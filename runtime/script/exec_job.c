@@ -219,7 +219,7 @@ static bool one_item(mfi_context *m, item_run *r, const mfi_job *j, int broken) 
   lua_pop(L, 1); // the message handler
   if (m->self->slot->held != 0)
     mfi_handles_abandon(m->self);
-  m->self->slot->stats[0]++;
+  mfi_slot_count(m->self->slot, MFI_STAT_TASKS, 1);
   return true;
 }
 
