@@ -27,6 +27,7 @@ end
 
 part("workers", "Process Thread spawn current_process parent_process active_children")
 part("sync", "Queue JoinableQueue SimpleQueue Lock RLock Semaphore BoundedSemaphore")
+part("shared", "Value RawValue Array RawArray")
 part("values", "encode decode captures register sleep poll fd")
 part("range", "range iter")
 part("inspect", "inspect")

@@ -36,7 +36,7 @@ local mf = {}
 ---@usage if mf.is_error(e, "timeout") then retry() end
 function mf.is_error(e, kind) end
 
---- "Queue", "Process", "Thread", "Lock", "Pool", "Future", "Iterator" ...; nil of what is none.
+--- "Queue", "Process", "Thread", "Lock", "Array", "Pool", "Future", "Iterator" ...; nil of what is none.
 ---@param value any
 ---@return string?
 function mf.type(value) end
@@ -343,6 +343,132 @@ function mf.BoundedSemaphore(count) end
 function Semaphore:release(count) end
 ---@return integer
 function Semaphore:value() end
+
+-- Shared numbers ---------------------------------------------------------------------------------
+
+---@alias mf.Type "i8"|"u8"|"i16"|"u16"|"i32"|"u32"|"i64"|"u64"|"f32"|"f64"|"bool"|"b"|"B"|"h"|"H"|"i"|"I"|"l"|"L"|"q"|"Q"|"f"|"d"|"?"
+
+--- One number (or boolean) that all workers read and change; each access is atomic, and all workers
+--- see these in one order. What does not fit its type raises: integer types take floats with an
+--- integer value, u64 is 0..math.maxinteger, f32 rounds to the nearest (finite numbers above its
+--- largest raise; inf and nan fit), bool takes booleans alone.
+---@class mf.Value
+---@field value number|boolean   read and write
+local Value = {}
+
+---@param type mf.Type|{ type: mf.Type, init?: number|boolean }
+---@param init? number|boolean   default 0, false
+---@return mf.Value
+---@usage local hits = mf.Value("i64") hits:add(1) print(hits.value)
+function mf.Value(type, init) end
+
+mf.RawValue = mf.Value
+
+--- Adds `k`. A sum that does not fit raises, and nothing is changed. Not for bool.
+---@param k number
+---@return number sum
+function Value:add(k) end
+
+---@param x number|boolean
+---@return number|boolean before
+function Value:swap(x) end
+
+--- Sets it to `new` if it equals `old`, as numbers do: -0.0 is 0.0, NaN equals nothing; of f32 `old`
+--- is rounded as it would be when it was stored.
+---@param old number|boolean
+---@param new number|boolean
+---@return boolean done
+function Value:cas(old, new) end
+
+--- Its Lock, always the same one, for what takes more than one access.
+---@return mf.Lock
+---@usage v:lock():with(function() v.value = v.value * 2 end)
+function Value:lock() end
+
+--- Numbers of one type in shared memory, in up to 16 dimensions, which nobody copies. `a[i]` and
+--- `#a` count all elements from 1, row by row; an index out of range raises, but a[#a + 1] reads as
+--- nil: there ipairs stops. Single elements are read and written whole; calls for many (set, fill,
+--- bytes, copy, totable) are not atomic as a whole, and one whose worker is killed may be half done.
+---@class mf.Array
+---@field [integer] number|boolean
+local Array = {}
+
+---@class mf.ArrayOptions
+---@field type mf.Type
+---@field shape? integer[]   rows, columns ...; default: that of init
+---@field init? table|string   a list, rows of rows, bytes; default 0 everywhere
+
+--- Raises no_memory. What fits a Value fits an element.
+---@param type mf.Type|mf.ArrayOptions
+---@param n integer|table|string   how many zeros; or the elements: a list (`n` honoured), rows,
+--- an iterator, an Array, bytes
+---@return mf.Array
+---@usage local a = mf.Array("f64", { 1, 2, 3 })
+---@usage local m = mf.Array { type = "f64", shape = { 20, 30 } }
+function mf.Array(type, n) end
+
+mf.RawArray = mf.Array
+
+---@return integer ...   rows, columns ...
+function Array:shape() end
+
+--- The element at these indices, as many as it has dimensions.
+---@param i integer
+---@param ... integer
+---@return number|boolean
+function Array:at(i, ...) end
+
+---@param x number|boolean
+---@param i integer
+---@param ... integer
+---@usage m:put(1.5, row, column)
+function Array:put(x, i, ...) end
+
+--- Elements i to j in a list; without a range all of them, nested by rows if it has dimensions.
+---@param i? integer   default 1
+---@param j? integer   default #a
+---@return table
+function Array:totable(i, j) end
+
+--- Writes a list (`n` honoured) or bytes from element `i` on. What does not fit raises, and nothing
+--- is changed.
+---@param i integer
+---@param list table|string   bytes: of whole elements, as bytes() gives them
+function Array:set(i, list) end
+
+---@param x number|boolean
+function Array:fill(x) end
+
+--- A new Array with the same elements and shape, and memory of its own.
+---@return mf.Array
+function Array:copy() end
+
+--- The bytes of all elements, little-endian.
+---@return string
+function Array:bytes() end
+
+--- Its Lock, always the same one; views have their Array's.
+---@return mf.Lock
+function Array:lock() end
+
+--- Elements i to j as an Array that shares this one's memory. It is sent by reference, like any
+--- Array, and keeps the memory alive.
+---@param i? integer   default 1
+---@param j? integer   default #a
+---@return mf.Array
+function Array:view(i, j) end
+
+--- k views that are all of it, in order; the first ones have one element (of several dimensions:
+--- one row) more where it does not divide. With more parts than rows the last ones are empty.
+---@param k integer
+---@return mf.Array[]
+---@usage pool:map(work, matrix:split(4))
+function Array:split(k) end
+
+--- The same elements in another shape; a view.
+---@param ... integer   sizes with as many elements in all
+---@return mf.Array
+function Array:reshape(...) end
 
 -- Pools ------------------------------------------------------------------------------------------
 

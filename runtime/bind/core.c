@@ -45,15 +45,21 @@ const mfi_bindings mfi_state_bindings = {
 
 void mfi_bind_open_kind(lua_State *L, mfi_object_kind kind) {
   mfi_bind_metatable(L, kind);
+  int top = lua_gettop(L);
   lua_getfield(L, -1, "__index");
+  bool has_methods = !lua_istable(L, -1);
   lua_pushnil(L);
-  bool has_methods = lua_next(L, -2) != 0;
-  lua_settop(L, lua_gettop(L) - (has_methods ? 3 : 1));
+  has_methods = has_methods || lua_next(L, -2) != 0;
+  lua_settop(L, top);
   if (has_methods)
     return;
   lua_newtable(L); // the constructors go with it
   if (kind == MFI_KIND_QUEUE)
     mfi_bind_open_queue(L);
+  else if (kind == MFI_KIND_VALUE)
+    mfi_bind_open_value(L);
+  else if (kind == MFI_KIND_ARRAY)
+    mfi_bind_open_array(L);
   else
     mfi_bind_open_lock_kind(L, kind);
   lua_pop(L, 1);
@@ -67,6 +73,8 @@ int mfi_bind_open_core(lua_State *L) {
   mfi_bind_open_general(L);
   mfi_bind_open_queue(L);
   mfi_bind_open_locks(L);
+  mfi_bind_open_value(L);
+  mfi_bind_open_array(L);
   mfi_bind_open_worker(L);
   mfi_bind_open_pool(L);
   mfi_bind_open_future(L);

@@ -10,6 +10,8 @@
 void mfi_bind_open_queue(lua_State *L);
 void mfi_bind_open_locks(lua_State *L);
 void mfi_bind_open_lock_kind(lua_State *L, mfi_object_kind kind); // one of them
+void mfi_bind_open_value(lua_State *L);
+void mfi_bind_open_array(lua_State *L);
 void mfi_bind_open_worker(lua_State *L);
 void mfi_bind_open_pool(lua_State *L);
 void mfi_bind_open_future(lua_State *L);
@@ -18,7 +20,8 @@ void mfi_bind_open_general(lua_State *L);
 void mfi_bind_open_light(lua_State *L);
 void mfi_bind_open_stats(lua_State *L);
 
-// Gives one kind of queues or locks its methods, if it has none yet; pushes something. [-0, +1, m]
+// Gives one kind of queues, locks or numbers its methods, if it has none yet; pushes something.
+// [-0, +1, m]
 void mfi_bind_open_kind(lua_State *L, mfi_object_kind kind);
 
 // Callbacks that were due have run: mf.fd() shows what is left. [-0, +0, -]

@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "bind/calls.h"
 #include "bind/core.h"
+#include "flow/array.h"
 #include "flow/registry.h"
 #include "script/exec.h"
 #include "script/weak.h"
@@ -28,6 +29,8 @@ static const char *const kind_names[MFI_KINDS] = {
     [MFI_KIND_BATCH] = "Batch",
     [MFI_KIND_JOB] = "Future",
     [MFI_KIND_WORKER] = "Process",
+    [MFI_KIND_VALUE] = "Value",
+    [MFI_KIND_ARRAY] = "Array",
 };
 
 const char *mfi_bind_kind_name(mfi_object_kind kind) { return kind_names[kind]; }
@@ -177,12 +180,27 @@ mfi_box *mfi_bind_empty(lua_State *L, mfi_object_kind kind) {
   return b;
 }
 
+static void fill_numbers(mfi_box *b) {
+  if (b->kind == MFI_KIND_VALUE) {
+    mfi_cell *c = mfi_cell_of(b->o);
+    b->elements = (char *)&c->element;
+    b->count = 1;
+    b->type = c->type;
+  } else if (b->kind == MFI_KIND_ARRAY) {
+    mfi_array *a = mfi_array_of(b->o);
+    b->elements = mfi_at(b->m->self, a->first);
+    b->count = a->shape.count;
+    b->type = a->shape.type;
+  }
+}
+
 static void fill(mfi_box *b, mfi_handle h, uint32_t place) {
   mfi_self *self = b->m->self;
   b->handle = h;
   b->place = place;
   if (b->kind != MFI_KIND_JOB) {
     b->o = mfi_object_of(self, h);
+    fill_numbers(b);
     return;
   }
   b->job = mfi_counted_ref(self, h);
@@ -310,6 +328,7 @@ void mfi_bind_release(lua_State *L, mfi_box *b) {
   if (b->kind == MFI_KIND_POOL && b->m->spares != NULL)
     mfi_exec_close_spares_of(b->m, ((mfi_pool *)(void *)b->o->body)->core);
   b->handle = 0;
+  b->count = 0;
   if (b->has_pool)
     mfi_handle_drop(self, b->pool_place);
   mfi_handle_drop(self, b->place);

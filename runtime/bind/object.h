@@ -20,6 +20,10 @@ typedef struct mfi_box {
   uint32_t kind;     // mfi_object_kind
   uint32_t place, pool_place;
   bool has_pool;
+  // Of a Value or Array, so that an element costs no look into the region; count 0: released.
+  char *elements;
+  uint64_t count;
+  uint32_t type; // mfi_type
 } mfi_box;
 
 extern const mfi_codec_hooks mfi_bind_hooks;

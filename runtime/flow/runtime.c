@@ -1,6 +1,7 @@
 // What kinds of objects and blocks there are, and a thread's view of a runtime. Floor 4.
 #include "flow/runtime.h"
 
+#include "flow/array.h"
 #include "flow/message.h"
 #include "flow/pool.h"
 #include "flow/queue.h"
@@ -12,6 +13,7 @@ const mfi_object_ops *const mfi_flow_ops[MFI_KINDS] = {
     [MFI_KIND_BOUNDED] = &mfi_bounded_ops, [MFI_KIND_POOL] = &mfi_pool_ops,
     [MFI_KIND_CORE] = &mfi_core_ops,       [MFI_KIND_BATCH] = &mfi_batch_ops,
     [MFI_KIND_JOB] = &mfi_job_ops,         [MFI_KIND_WORKER] = &mfi_worker_ops,
+    [MFI_KIND_VALUE] = &mfi_cell_ops,      [MFI_KIND_ARRAY] = &mfi_array_ops,
 };
 
 static void drop_job(mfi_self *self, mfi_ref block) { mfi_job_release(self, block); }

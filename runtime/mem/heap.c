@@ -7,6 +7,8 @@
 #include "mem/region.h"
 #include "mem/units.h"
 
+#include <string.h>
+
 // Bytes of a block with its header. The last classes fit a unit twice or more.
 static const uint32_t class_bytes[MFI_CLASSES] = {
     64,   128,  192,  256,  384,  512,   768,   1024,  1536,
@@ -142,14 +144,29 @@ static mfi_ref alloc_small(mfi_self *self, unsigned index, mfi_block_kind kind) 
   return ref;
 }
 
-mfi_ref mfi_heap_alloc(mfi_self *self, size_t size, mfi_block_kind kind) {
+// *used: how many bytes of the block, from its header on, may not be 0.
+static mfi_ref alloc(mfi_self *self, size_t size, mfi_block_kind kind, uint64_t *used) {
   if (size > self->region->heap.limit)
     return 0;
   uint64_t bytes = size + sizeof(mfi_block);
   unsigned index = class_of(bytes);
+  *used = bytes;
   if (index < CLASSES_USED)
     return alloc_small(self, index, kind);
-  return mfi_units_alloc(self, bytes, kind);
+  return mfi_units_alloc(self, bytes, kind, used);
+}
+
+mfi_ref mfi_heap_alloc(mfi_self *self, size_t size, mfi_block_kind kind) {
+  uint64_t used;
+  return alloc(self, size, kind, &used);
+}
+
+mfi_ref mfi_heap_alloc_zeroed(mfi_self *self, size_t size, mfi_block_kind kind) {
+  uint64_t used;
+  mfi_ref ref = alloc(self, size, kind, &used);
+  if (ref != 0 && used > sizeof(mfi_block))
+    memset(mfi_payload(mfi_at(self, ref)), 0, used - sizeof(mfi_block));
+  return ref;
 }
 
 void mfi_heap_free(mfi_self *self, mfi_ref block) {

@@ -80,6 +80,8 @@ void mfi_heap_init(mfi_self *self, uint64_t units_at, uint64_t arena_at, uint64_
 
 // A block with at least `size` bytes of payload, in the caller's hand. 0: no memory.
 mfi_ref mfi_heap_alloc(mfi_self *self, size_t size, mfi_block_kind kind);
+// The same, all bytes 0. Fresh memory is not touched for that.
+mfi_ref mfi_heap_alloc_zeroed(mfi_self *self, size_t size, mfi_block_kind kind);
 // Ends a block that is in the caller's hand.
 void mfi_heap_free(mfi_self *self, mfi_ref block);
 // What the floors above do with a block of a dead hand before it is freed: give back what it refers

@@ -27,6 +27,8 @@ typedef enum mfi_object_kind {
   MFI_KIND_BATCH, // the jobs of one map-like call
   MFI_KIND_JOB,   // a counted block
   MFI_KIND_WORKER,
+  MFI_KIND_VALUE,
+  MFI_KIND_ARRAY,
   MFI_KINDS
 } mfi_object_kind;
 

@@ -129,7 +129,13 @@ void mfi_units_give_span(mfi_self *self, mfi_slot *dead) {
 
 // ---- Runs
 
-mfi_ref mfi_units_alloc(mfi_self *self, uint64_t bytes, mfi_block_kind kind) {
+// Memory above `top` is as the system gave it: 0.
+static uint64_t used_of(const mfi_heap *h, uint64_t start, uint64_t bytes) {
+  uint64_t used = start < h->top ? (h->top - start) * MFI_UNIT : 0;
+  return used < bytes ? used : bytes;
+}
+
+mfi_ref mfi_units_alloc(mfi_self *self, uint64_t bytes, mfi_block_kind kind, uint64_t *used) {
   mfi_heap *h = heap_of(self);
   uint64_t n = (bytes + MFI_UNIT - 1) / MFI_UNIT;
   if (n > LENGTH(UINT32_MAX))
@@ -144,6 +150,7 @@ mfi_ref mfi_units_alloc(mfi_self *self, uint64_t bytes, mfi_block_kind kind) {
                      .generation = (uint32_t)++h->runs_made,
                      .kind = (uint16_t)kind,
                      .size_class = MFI_CLASSES};
+    *used = used_of(h, i, bytes);
     change_taken(self, i, n, RUN_MARK | (uint32_t)n);
     mfi_change64(self, &h->lock, &h->live_runs, h->live_runs + 1);
     mfi_hand_in(self, &h->lock, ref);

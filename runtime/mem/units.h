@@ -11,8 +11,9 @@
 mfi_ref mfi_units_take_span(mfi_self *self, unsigned size_class);
 void mfi_units_give_span(mfi_self *self, mfi_slot *dead);
 
-// A run for one block, in the caller's hand. 0: no memory.
-mfi_ref mfi_units_alloc(mfi_self *self, uint64_t bytes, mfi_block_kind kind);
+// A run for one block, in the caller's hand; *used: how many of the bytes were ever used before,
+// all of them its first. 0: no memory.
+mfi_ref mfi_units_alloc(mfi_self *self, uint64_t bytes, mfi_block_kind kind, uint64_t *used);
 // Ends a run; its block is the top of the caller's hand.
 void mfi_units_free(mfi_self *self, mfi_ref block);
 

@@ -27,6 +27,7 @@ typedef struct mfi_context {
   uint64_t serial;         // batch whose function is kept in the registry; 0: none
   struct spare *spares;    // states for tasks that are run inside this one, or for serial pools
   uint64_t process;        // names this process for light userdata
+  uint64_t array_bytes;    // of Arrays made here since its collector was last made to run
   bool closing;
 } mfi_context;
 
