@@ -177,6 +177,7 @@ static bool open_region(mf_runtime *rt, size_t size) {
                          .ops = mfi_flow_ops,
                          .drops = mfi_flow_drops,
                          .up = &up,
+                         .warden_lock = PTHREAD_MUTEX_INITIALIZER,
                          .warden = -1,
                          .host = &rt->host};
   rt->home.ops = rt->rt.ops;

@@ -131,6 +131,7 @@ static home *open_runtime(lua_State *L) {
                         .ops = mfi_flow_ops,
                         .drops = mfi_flow_drops,
                         .up = &up,
+                        .warden_lock = PTHREAD_MUTEX_INITIALIZER,
                         .warden = -1};
   h->self.ops = h->rt.ops;
   h->self.drops = h->rt.drops;

@@ -17,7 +17,8 @@ struct mfi_beacon {
   mfi_self self;
   mfi_beacon_fn *turn;
   void *ud;
-  uint32_t quit, gone; // atomic
+  uint32_t quit; // atomic
+  pthread_t thread;
 };
 
 static bool is_to_quit(mfi_self *self, void *what) {
@@ -40,8 +41,6 @@ static void *beacon_main(void *arg) {
     mfi_note_clear(self, MFI_NOTE_STOP | MFI_NOTE_INTERRUPT | MFI_NOTE_DUE);
     until = b->turn(self, b->ud);
   }
-  store_release(&b->gone, 1u);
-  mfi_os_wake(&b->gone, 1); // whose memory may be gone: then nobody sleeps there
   return NULL;
 }
 
@@ -64,7 +63,7 @@ mfi_beacon *mfi_beacon_open(mfi_self *self, mfi_beacon_fn *turn, void *ud) {
   }
   b->turn = turn;
   b->ud = ud;
-  if (mfi_os_thread_start(beacon_main, b, STACK_BYTES) == MFI_OK)
+  if (mfi_os_thread_open(&b->thread, beacon_main, b, STACK_BYTES) == MFI_OK)
     return b;
   mfi_slot_release(self, b->self.index);
   free(b);
@@ -75,8 +74,7 @@ void mfi_beacon_close(mfi_beacon *b, mfi_self *self) {
   store_seqcst(&b->quit, 1u);
   mfi_beacon_note(self, b->self.index);
   mfi_event_wake_all(self, mfi_event_of(self, mfi_slot_id(self, b->self.index)));
-  while (load_acquire(&b->gone) == 0)
-    mfi_os_wait(&b->gone, 0, mfi_os_now() + MFI_SECOND);
+  mfi_os_thread_join(b->thread);
   mfi_pool_bury_due(self, b->self.slot);
   mfi_slot_bury(self, b->self.index);
   free(b);

@@ -21,9 +21,10 @@ struct mfi_light {
   mfi_event *event;
   bool (*is_lit)(const mfi_light *l);
   void *what;
-  bool lit;              // so is fd; under mutex
-  bool once;             // what has ended has ended
-  uint32_t quit, gone;   // atomic
+  bool lit;      // so is fd; under mutex
+  bool once;     // what has ended has ended
+  uint32_t quit; // atomic
+  pthread_t thread;
   pthread_mutex_t mutex; // fd and what it shows agree
   int fd;                // set once
 };
@@ -113,8 +114,6 @@ static void *light_main(void *arg) {
       mfi_light_look(l); // others may have put it out meanwhile
     }
   }
-  store_release(&l->gone, 1u);
-  mfi_os_wake(&l->gone, 1); // whose memory may be gone: then nobody sleeps there
   return NULL;
 }
 
@@ -153,7 +152,7 @@ static mfi_light *make(mfi_self *self) {
 static mfi_light *start(mfi_light *l, mfi_self *self) {
   if (l->fd >= 0 && l->is_lit != NULL) {
     mfi_light_look(l);
-    if (mfi_os_thread_start(light_main, l, STACK_BYTES) == MFI_OK)
+    if (mfi_os_thread_open(&l->thread, light_main, l, STACK_BYTES) == MFI_OK)
       return l;
   }
   end(l, self);
@@ -185,11 +184,9 @@ int mfi_light_fd(const mfi_light *l) { return l->fd; }
 void mfi_light_close(mfi_light *l, mfi_self *self) {
   mfi_slot *s = l->self.slot;
   store_seqcst(&l->quit, 1u);
-  while (load_acquire(&l->gone) == 0) {
-    mfi_lock_take(self, &s->lock);
-    mfi_note(self, l->self.index, MFI_NOTE_STOP);
-    mfi_lock_give(self, &s->lock);
-    mfi_os_wait(&l->gone, 0, mfi_os_now() + 20000000);
-  }
+  mfi_lock_take(self, &s->lock);
+  mfi_note(self, l->self.index, MFI_NOTE_STOP);
+  mfi_lock_give(self, &s->lock);
+  mfi_os_thread_join(l->thread);
   end(l, self);
 }

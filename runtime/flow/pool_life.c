@@ -353,19 +353,22 @@ static void end_all_queued(mfi_self *self, mfi_object *core, mfi_status why) {
   }
 }
 
+static bool is_in(mfi_self *self, uint32_t slot, mfi_handle core) {
+  mfi_object *o = mfi_worker_in(self, slot);
+  return o != NULL && load_acquire(&mfi_worker_of(o)->pool) == core;
+}
+
 uint32_t mfi_pool_workers(mfi_self *self, mfi_object *core, uint64_t *ids, uint32_t max) {
   mfi_handle h = mfi_object_handle(self, core);
   uint64_t top = load_acquire(&self->region->slots_top);
   uint32_t n = 0;
   for (uint32_t i = 1; i < top; i++) {
     mfi_slot *s = mfi_slot_at(self, i);
-    mfi_object *o = load_acquire(&s->worker) == 0 ? NULL : mfi_object_of(self, s->worker);
-    if (o == NULL || o->kind != MFI_KIND_WORKER || mfi_worker_of(o)->pool != h)
-      continue;
-    if (load_acquire(&s->used) == 0 || load_acquire(&s->left) != 0)
+    uint64_t id = mfi_slot_id(self, i); // first: of the one that is looked at, or of nobody
+    if (!is_in(self, i, h) || load_acquire(&s->used) == 0 || load_acquire(&s->left) != 0)
       continue;
     if (n < max)
-      ids[n] = mfi_slot_id(self, i);
+      ids[n] = id;
     n++;
   }
   return n;
@@ -383,9 +386,9 @@ uint32_t mfi_pool_fresh(mfi_self *self, mfi_object *core) {
   uint64_t ids[256];
   uint32_t n = mfi_pool_workers(self, core, ids, 256), fresh = 0;
   for (uint32_t i = 0; i < n && i < 256; i++) {
-    mfi_handle h = load_acquire(&mfi_slot_at(self, (uint32_t)ids[i])->worker);
-    mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
-    fresh += o != NULL && mfi_worker_of(o)->epoch == mfi_core_of(core)->epoch;
+    mfi_object *o = mfi_worker_in(self, (uint32_t)ids[i]);
+    fresh += o != NULL &&
+             load_relaxed(&mfi_worker_of(o)->epoch) == load_relaxed(&mfi_core_of(core)->epoch);
   }
   return fresh;
 }
@@ -395,11 +398,9 @@ static void stop_workers(mfi_self *self, mfi_object *core) {
   uint64_t top = load_acquire(&self->region->slots_top);
   mfi_handle h = mfi_object_handle(self, core);
   for (uint32_t i = 1; i < top; i++) {
-    mfi_slot *s = mfi_slot_at(self, i);
-    mfi_object *o = load_acquire(&s->worker) == 0 ? NULL : mfi_object_of(self, s->worker);
-    if (o == NULL || o->kind != MFI_KIND_WORKER || mfi_worker_of(o)->pool != h)
-      continue;
-    mfi_slot_stop(self, mfi_slot_id(self, i), c->backend, MFI_TERMINATED, 0, SIGTERM);
+    uint64_t id = mfi_slot_id(self, i); // first: its next user is not to be stopped
+    if (is_in(self, i, h))
+      mfi_slot_stop(self, id, c->backend, MFI_TERMINATED, 0, SIGTERM);
   }
 }
 

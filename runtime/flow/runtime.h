@@ -11,9 +11,10 @@ typedef struct mfi_runtime {
   const mfi_object_ops *const *ops; // by object kind
   mfi_drop_fn *const *drops;        // by block kind
   const struct mfi_runtime_up *up;
-  int warden; // socket on which the warden takes requests; -1: none yet
+  pthread_mutex_t warden_lock; // of the host: one warden is forked or given up at a time
+  int warden;                  // socket on which the warden takes requests; -1: none; atomic
   uint32_t warden_slot;
-  struct mfi_undertaker *undertaker; // of the warden, in the host; NULL: none
+  struct mfi_undertaker *undertaker; // of the warden and those before, in the host; NULL: none
   bool is_warden;
   struct warden *warden_self; // in the warden
   uint64_t out_id[2][2];      // where the warden's stdout and stderr lead

@@ -7,13 +7,18 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#define STACK_BYTES 262144
 
 struct mfi_undertaker {
   mfi_runtime *rt;
   uint32_t slot;   // its own
   uint32_t warden; // slot of the warden
   int socket;
-  uint32_t orderly, ended; // atomic
+  uint32_t orderly; // atomic
+  pthread_t thread;
+  mfi_undertaker *before; // of an earlier warden
 };
 
 // The kernel's SIGKILL is on its way; a moment later nobody touches the region any more.
@@ -24,7 +29,8 @@ static void wait_until_gone(uint32_t pid) {
 
 static bool is_its(mfi_self *self, uint32_t slot, uint32_t warden) {
   mfi_slot *s = mfi_slot_at(self, slot);
-  return load_acquire(&s->used) != 0 && load_acquire(&s->worker) != 0 && s->warden == warden;
+  return load_acquire(&s->used) != 0 && load_acquire(&s->worker) != 0 &&
+         load_acquire(&s->warden) == warden;
 }
 
 // Threads of a worker process have its pid, and no warden of their own.
@@ -32,7 +38,7 @@ static void bury_threads(mfi_self *self, uint32_t pid) {
   uint64_t top = load_acquire(&self->region->slots_top);
   for (uint32_t i = 1; i < top; i++) {
     mfi_slot *s = mfi_slot_at(self, i);
-    if (load_acquire(&s->used) != 0 && pid != 0 && s->process == pid && s->tid != pid)
+    if (load_acquire(&s->used) != 0 && load_acquire(&s->process) == pid && s->tid != pid)
       mfi_worker_end(self, i, -SIGKILL);
   }
 }
@@ -62,7 +68,6 @@ static void *undertaker_main(void *arg) {
     mfi_warden_lost(u->rt, u->socket);
     bury_all(u);
   }
-  store_release(&u->ended, 1u);
   return NULL;
 }
 
@@ -70,10 +75,12 @@ mfi_undertaker *mfi_undertaker_open(mfi_self *self, uint32_t warden_slot, int so
   mfi_undertaker *u = calloc(1, sizeof *u);
   if (u == NULL)
     return NULL;
-  *u = (mfi_undertaker){.rt = mfi_runtime_of(self), .warden = warden_slot, .socket = socket};
+  mfi_runtime *rt = mfi_runtime_of(self);
+  *u =
+      (mfi_undertaker){.rt = rt, .warden = warden_slot, .socket = socket, .before = rt->undertaker};
   u->slot = mfi_slot_take(self);
   self->slot->starting = 0;
-  if (u->slot != 0 && mfi_os_thread_start(undertaker_main, u, 65536 * 4) == MFI_OK)
+  if (u->slot != 0 && mfi_os_thread_open(&u->thread, undertaker_main, u, STACK_BYTES) == MFI_OK)
     return u;
   if (u->slot != 0)
     mfi_slot_release(self, u->slot);
@@ -87,10 +94,12 @@ void mfi_undertaker_retire(mfi_undertaker *u) {
 }
 
 void mfi_undertaker_close(mfi_undertaker *u) {
-  if (u == NULL)
-    return;
-  mfi_os_hang_up(u->socket);
-  while (load_acquire(&u->ended) == 0)
-    mfi_os_sleep_until(mfi_os_now() + 100000);
-  free(u);
+  while (u != NULL) {
+    mfi_undertaker *before = u->before;
+    mfi_os_hang_up(u->socket);
+    mfi_os_thread_join(u->thread);
+    close(u->socket);
+    free(u);
+    u = before;
+  }
 }

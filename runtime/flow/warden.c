@@ -17,6 +17,7 @@ typedef struct warden {
   mfi_runtime *rt;
   mfi_self self;
   int requests; // where they come in
+  int asks;     // the other end, for its workers
   int children; // signalfd
   int host;     // pidfd; -1 once it has ended
   pid_t host_pid;
@@ -69,10 +70,9 @@ static void fork_worker(warden *w, uint32_t slot, const int fds[2]) {
 static bool is_wanted(warden *w, uint64_t id) {
   if (!mfi_slot_is(&w->self, id))
     return false;
-  mfi_slot *s = mfi_slot_at(&w->self, (uint32_t)id);
-  mfi_object *o = s->worker == 0 ? NULL : mfi_object_of(&w->self, s->worker);
-  return o != NULL && mfi_worker_of(o)->state == MFI_WORKER_STARTING &&
-         mfi_worker_of(o)->slot == id;
+  mfi_object *o = mfi_worker_in(&w->self, (uint32_t)id);
+  return o != NULL && mfi_worker_state(o) == MFI_WORKER_STARTING &&
+         load_acquire(&mfi_worker_of(o)->slot) == id;
 }
 
 static void take_requests(warden *w) {
@@ -120,13 +120,21 @@ static void take_exits(warden *w) {
 
 // A worker's parent is known by its slot's id: gone when that is.
 static bool is_orphan(warden *w, uint32_t slot) {
-  mfi_slot *s = mfi_slot_at(&w->self, slot);
-  mfi_object *o = s->worker == 0 ? NULL : mfi_object_of(&w->self, s->worker);
-  if (o == NULL || load_acquire(&s->used) == 0 || s->pid == 0)
+  mfi_object *o = mfi_worker_in(&w->self, slot);
+  if (o == NULL)
     return false;
   mfi_worker *worker = mfi_worker_of(o);
-  return worker->backend == MFI_BACKEND_PROCESS && worker->pool == 0 &&
-         !mfi_slot_is(&w->self, worker->parent);
+  return load_acquire(&worker->backend) == MFI_BACKEND_PROCESS &&
+         load_acquire(&worker->pool) == 0 && !mfi_slot_is(&w->self, load_acquire(&worker->parent));
+}
+
+// The child that a slot belongs to; 0: none. Its threads may end at any time, their pid is read
+// once.
+static uint32_t child_in(warden *w, uint32_t slot) {
+  mfi_slot *s = mfi_slot_at(&w->self, slot);
+  uint32_t pid = load_acquire(&s->pid);
+  bool other = pid == w->self.slot->process || pid == (uint32_t)w->host_pid;
+  return load_acquire(&s->used) == 0 || other ? 0 : pid;
 }
 
 static uint32_t each_orphan(warden *w, bool kill) {
@@ -135,13 +143,10 @@ static uint32_t each_orphan(warden *w, bool kill) {
   for (uint32_t i = 1; i < top; i++) {
     if (!is_orphan(w, i) && w->host >= 0)
       continue;
-    mfi_slot *s = mfi_slot_at(&w->self, i);
-    if (load_acquire(&s->used) == 0 || s->pid == 0 || s->pid == (uint32_t)mfi_os_pid() ||
-        s->pid == (uint32_t)w->host_pid)
-      continue;
-    n++;
-    if (kill)
-      mfi_os_kill((pid_t)s->pid, SIGKILL);
+    uint32_t pid = child_in(w, i);
+    n += pid != 0;
+    if (pid != 0 && kill)
+      mfi_os_kill((pid_t)pid, SIGKILL);
   }
   return n;
 }
@@ -159,12 +164,9 @@ static void look_after_orphans(warden *w) {
 
 static bool has_children(warden *w) {
   uint64_t top = load_acquire(&w->self.region->slots_top);
-  for (uint32_t i = 1; i < top; i++) {
-    mfi_slot *s = mfi_slot_at(&w->self, i);
-    if (load_acquire(&s->used) != 0 && s->worker != 0 && s->pid != 0 &&
-        s->pid != (uint32_t)w->host_pid)
+  for (uint32_t i = 1; i < top; i++)
+    if (load_acquire(&mfi_slot_at(&w->self, i)->worker) != 0 && child_in(w, i) != 0)
       return true;
-  }
   return false;
 }
 
@@ -199,14 +201,16 @@ static void warden_loop(warden *w) {
 
 static void warden_main(void *arg) {
   warden w = *(warden *)arg;
-  int keep[4] = {w.requests, w.rt->warden, w.host, w.rt->fd};
+  int keep[4] = {w.requests, w.asks, w.host, w.rt->fd};
   mfi_os_close_others(keep, 4);
   mfi_os_null_input();
   mfi_os_forget_host();
   mfi_os_name_process("moonfleet");
   w.children = mfi_os_child_signal();
   w.rt->is_warden = true;
+  w.rt->warden = w.asks;
   w.rt->warden_slot = w.self.index;
+  pthread_mutex_init(&w.rt->warden_lock, NULL); // the host's was held
   w.rt->undertaker = NULL;
   w.rt->threads = 0;
   w.self = mfi_self_make(w.rt, w.self.index);
@@ -220,9 +224,28 @@ static void warden_main(void *arg) {
   _exit(0);
 }
 
-mfi_status mfi_warden_open(mfi_runtime *rt, mfi_self *self) {
-  if (rt->warden >= 0)
-    return MFI_OK;
+static void tell_to_end(int socket) {
+  int none[2] = {-1, -1};
+  mfi_request r = {.slot = 0};
+  mfi_os_send(socket, &r, sizeof r, none);
+}
+
+// A warden whose workers nobody would bury is none. Its slot is its own until it ends.
+static mfi_status keep(mfi_runtime *rt, mfi_self *self, uint32_t slot, int socket) {
+  mfi_undertaker *u = mfi_undertaker_open(self, slot, socket);
+  if (u == NULL) {
+    tell_to_end(socket);
+    close(socket);
+    return MFI_NOMEM;
+  }
+  rt->undertaker = u;
+  rt->warden_slot = slot;
+  store_release(&rt->warden, socket);
+  return MFI_OK;
+}
+
+// Under rt->warden_lock.
+static mfi_status open_warden(mfi_runtime *rt, mfi_self *self) {
   int ends[2];
   uint32_t slot = mfi_slot_take(self);
   if (slot == 0)
@@ -234,64 +257,96 @@ mfi_status mfi_warden_open(mfi_runtime *rt, mfi_self *self) {
   }
   for (int i = 0; i < 2; i++)
     mfi_os_file_id(i + 1, rt->out_id[i]);
-  rt->warden = ends[0];
-  warden w = {.rt = rt, .requests = ends[1], .host_pid = mfi_os_pid(), .kill_at = MFI_NEVER};
+  warden w = {.rt = rt,
+              .requests = ends[1],
+              .asks = ends[0],
+              .host_pid = mfi_os_pid(),
+              .kill_at = MFI_NEVER};
   w.self.index = slot;
   w.host = mfi_os_pidfd(w.host_pid);
   mfi_status st = w.host < 0 ? MFI_SYSTEM : mfi_os_fork_away(warden_main, &w);
   if (w.host >= 0)
     close(w.host);
   close(ends[1]);
-  rt->warden_slot = slot;
   if (st == MFI_OK)
-    rt->undertaker = mfi_undertaker_open(self, slot, ends[0]);
-  if (st == MFI_OK)
-    return MFI_OK;
+    return keep(rt, self, slot, ends[0]);
   close(ends[0]);
-  rt->warden = -1;
   mfi_slot_release(self, slot);
   return st;
 }
 
+// How it is reached.
+typedef struct channel {
+  int socket;
+  uint32_t slot;
+} channel;
+
+static mfi_status find_warden(mfi_runtime *rt, mfi_self *self, channel *out) {
+  pthread_mutex_lock(&rt->warden_lock);
+  mfi_status st = rt->warden >= 0 ? MFI_OK : open_warden(rt, self);
+  *out = (channel){rt->warden, rt->warden_slot};
+  pthread_mutex_unlock(&rt->warden_lock);
+  return st;
+}
+
+mfi_status mfi_warden_open(mfi_runtime *rt, mfi_self *self) {
+  channel none;
+  return find_warden(rt, self, &none);
+}
+
 // The socket stays open: somebody may be about to send, and its number must not become another's.
 void mfi_warden_lost(mfi_runtime *rt, int socket) {
-  if (load_acquire(&rt->warden) != socket)
-    return;
-  store_release(&rt->warden, -1);
-  rt->undertaker = NULL;
+  pthread_mutex_lock(&rt->warden_lock);
+  if (rt->warden == socket)
+    store_release(&rt->warden, -1);
+  pthread_mutex_unlock(&rt->warden_lock);
 }
 
+// The lock is given before the wait: an undertaker may be about to take it.
 void mfi_warden_end(mfi_runtime *rt) {
-  int none[2] = {-1, -1};
-  mfi_request r = {.slot = 0};
-  if (rt->warden < 0)
-    return;
-  mfi_undertaker_retire(rt->undertaker);
-  mfi_os_send(rt->warden, &r, sizeof r, none);
-  mfi_undertaker_close(rt->undertaker);
+  pthread_mutex_lock(&rt->warden_lock);
+  mfi_undertaker *u = rt->undertaker;
+  if (rt->warden >= 0) {
+    mfi_undertaker_retire(u);
+    tell_to_end(rt->warden);
+  }
   rt->undertaker = NULL;
-  close(rt->warden);
-  rt->warden = -1;
+  store_release(&rt->warden, -1);
+  pthread_mutex_unlock(&rt->warden_lock);
+  mfi_undertaker_close(u);
 }
 
-mfi_status mfi_warden_start(mfi_self *self, uint32_t slot) {
+// The slot names the warden before it can see the request: when it dies, either its undertaker
+// finds the slot, or the request was not sent.
+static mfi_status ask(mfi_self *self, uint32_t slot, const channel *to) {
   mfi_runtime *rt = mfi_runtime_of(self);
   int fds[2] = {-1, -1};
-  if (rt->is_warden) {
-    mfi_slot_at(self, slot)->warden = self->index;
-    fork_worker(rt->warden_self, slot, fds);
-    return MFI_OK;
-  }
-  mfi_status st = mfi_warden_open(rt, self);
-  if (st != MFI_OK)
-    return st;
-  mfi_slot_at(self, slot)->warden = rt->warden_slot;
   mfi_request r = {.slot = mfi_slot_id(self, slot)};
+  store_release(&mfi_slot_at(self, slot)->warden, to->slot);
   for (int i = 0; i < 2; i++) {
     if (mfi_os_same_file(rt->out_id[i], i + 1))
       continue;
     fds[i] = i + 1;
     r.fds |= 1u << i;
   }
-  return mfi_os_send(rt->warden, &r, sizeof r, fds);
+  return mfi_os_send(to->socket, &r, sizeof r, fds);
+}
+
+mfi_status mfi_warden_start(mfi_self *self, uint32_t slot) {
+  mfi_runtime *rt = mfi_runtime_of(self);
+  int fds[2] = {-1, -1};
+  channel to;
+  if (rt->is_warden) {
+    mfi_slot_at(self, slot)->warden = self->index;
+    fork_worker(rt->warden_self, slot, fds);
+    return MFI_OK;
+  }
+  mfi_status st = find_warden(rt, self, &to);
+  if (st == MFI_OK)
+    st = ask(self, slot, &to);
+  if (st != MFI_CLOSED || rt->undertaker == NULL)
+    return st == MFI_CLOSED ? MFI_SYSTEM : st; // a worker ends with its warden
+  mfi_warden_lost(rt, to.socket);
+  st = find_warden(rt, self, &to);
+  return st == MFI_OK ? ask(self, slot, &to) : st;
 }

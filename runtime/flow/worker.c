@@ -130,18 +130,25 @@ mfi_status mfi_worker_set_result(mfi_self *self, mfi_object *o, mfi_status statu
   return MFI_OK;
 }
 
-// ---- Children
+// ---- Going over all
+
+static mfi_object *worker_at(mfi_self *self, mfi_handle h) {
+  mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
+  return o != NULL && load_acquire(&o->kind) == MFI_KIND_WORKER ? o : NULL;
+}
+
+mfi_object *mfi_worker_in(mfi_self *self, uint32_t slot) {
+  return worker_at(self, load_acquire(&mfi_slot_at(self, slot)->worker));
+}
 
 void mfi_worker_each(mfi_self *self, uint64_t parent,
                      void (*fn)(mfi_self *, mfi_handle, mfi_object *, void *), void *ctx) {
   uint64_t top = load_acquire(&self->region->slots_top);
   for (uint32_t i = 1; i < top; i++) {
     mfi_handle h = load_acquire(&mfi_slot_at(self, i)->worker);
-    mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
-    if (o == NULL || load_acquire(&o->kind) != MFI_KIND_WORKER ||
-        load_acquire(&mfi_worker_of(o)->parent) != parent)
-      continue;
-    fn(self, h, o, ctx);
+    mfi_object *o = worker_at(self, h);
+    if (o != NULL && load_acquire(&mfi_worker_of(o)->parent) == parent)
+      fn(self, h, o, ctx);
   }
 }
 

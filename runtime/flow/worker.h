@@ -102,6 +102,10 @@ mfi_status mfi_worker_set_result(mfi_self *self, mfi_object *o, mfi_status statu
 // last act.
 void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode);
 
+// The worker in a slot, looked at without a reference; NULL: there is none. It may end at any time,
+// and its memory may be another worker's then: what is read there is a guess, and read atomically.
+mfi_object *mfi_worker_in(mfi_self *self, uint32_t slot);
+
 // Children of the worker with this id: fn for each live one, as (object, handle).
 void mfi_worker_each(mfi_self *self, uint64_t parent,
                      void (*fn)(mfi_self *, mfi_handle, mfi_object *, void *), void *ctx);

@@ -81,7 +81,7 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
   mfi_worker_each(self, mfi_slot_id(self, slot), stop_child, NULL);
   end_unborn(self, s);
   mfi_death death = death_of(self, slot, w, exitcode);
-  bool asked = s->stop != 0 || mfi_death_by_deadline(s, exitcode);
+  bool asked = load_acquire(&s->stop) != 0 || mfi_death_by_deadline(s, exitcode);
   bool unexpected = !asked && (exitcode != 0 || s->job != 0);
   mfi_pool_bury_due(self, s);
   mfi_handle core = w == NULL ? 0 : w->pool;

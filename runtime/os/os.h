@@ -61,6 +61,10 @@ void mfi_os_mutex_unlock(pthread_mutex_t *m);
 // Starts a detached thread with all signals blocked. stack_bytes 0: the system's default.
 // MFI_SYSTEM: errno says why.
 mfi_status mfi_os_thread_start(void *(*fn)(void *), void *arg, size_t stack_bytes);
+// The same, to be joined: after that nothing of the thread is left, not in the C library either.
+mfi_status mfi_os_thread_open(pthread_t *thread, void *(*fn)(void *), void *arg,
+                              size_t stack_bytes);
+void mfi_os_thread_join(pthread_t thread);
 
 pid_t mfi_os_pid(void); // never cached across fork
 pid_t mfi_os_tid(void);

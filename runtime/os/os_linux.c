@@ -160,22 +160,31 @@ void mfi_os_mutex_unlock(pthread_mutex_t *m) { pthread_mutex_unlock(m); }
 
 // ---- Threads and processes
 
-mfi_status mfi_os_thread_start(void *(*fn)(void *), void *arg, size_t stack_bytes) {
-  pthread_t id;
+mfi_status mfi_os_thread_open(pthread_t *thread, void *(*fn)(void *), void *arg,
+                              size_t stack_bytes) {
   pthread_attr_t a;
   sigset_t all, before;
   pthread_attr_init(&a);
-  pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
   if (stack_bytes != 0)
     pthread_attr_setstacksize(&a, stack_bytes);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  int r = pthread_create(&id, &a, fn, arg);
+  int r = pthread_create(thread, &a, fn, arg);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&a);
   errno = r;
   return r == 0 ? MFI_OK : MFI_SYSTEM;
 }
+
+mfi_status mfi_os_thread_start(void *(*fn)(void *), void *arg, size_t stack_bytes) {
+  pthread_t thread;
+  mfi_status st = mfi_os_thread_open(&thread, fn, arg, stack_bytes);
+  if (st == MFI_OK)
+    pthread_detach(thread);
+  return st;
+}
+
+void mfi_os_thread_join(pthread_t thread) { pthread_join(thread, NULL); }
 
 pid_t mfi_os_pid(void) { return getpid(); }
 pid_t mfi_os_tid(void) { return (pid_t)syscall(SYS_gettid); }

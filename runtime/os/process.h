@@ -45,7 +45,8 @@ void mfi_os_close(int fd); // -1 is allowed
 // A socket pair that keeps requests apart.
 mfi_status mfi_os_channel(int ends[2]);
 void mfi_os_hang_up(int channel); // the other end and who polls this one see it
-// One request with at most two descriptors (-1: none of this number).
+// One request with at most two descriptors (-1: none of this number). MFI_CLOSED: nobody reads any
+// more.
 mfi_status mfi_os_send(int channel, const void *data, size_t size, const int fds[2]);
 mfi_status mfi_os_receive(int channel, void *data, size_t size, int fds[2]); // MFI_EMPTY: none now
 

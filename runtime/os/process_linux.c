@@ -184,6 +184,8 @@ mfi_status mfi_os_send(int channel, const void *data, size_t size, const int fds
   do
     r = sendmsg(channel, &m, MSG_NOSIGNAL);
   while (r < 0 && errno == EINTR);
+  if (r < 0 && (errno == EPIPE || errno == ECONNRESET))
+    return MFI_CLOSED;
   return r == (ssize_t)size ? MFI_OK : MFI_SYSTEM;
 }
 

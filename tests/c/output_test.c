@@ -69,7 +69,7 @@ static lua_State *open_worker(mfi_output *o) {
 static void run(lua_State *L, const char *text) {
   if (luaL_dostring(L, text) != LUA_OK) {
     printf("%s\n", luaL_tolstring(L, -1, NULL));
-    CHECK(!"runs");
+    FAIL("runs");
   }
   lua_settop(L, 0);
 }
