@@ -45,9 +45,9 @@ static void mark_ended(mfi_self *self, mfi_object *o, int exitcode) {
     if (!told && exitcode != 0)
       status = w->stop != 0 ? MFI_TERMINATED : MFI_WORKER_DIED;
     mfi_event_will_wake(self, &w->changed);
-    mfi_change32(self, &o->lock, &w->state, MFI_WORKER_ENDED);
     mfi_change32(self, &o->lock, &w->status, status);
     mfi_change32(self, &o->lock, (uint32_t *)&w->exitcode, (uint32_t)exitcode);
+    mfi_change32(self, &o->lock, &w->state, MFI_WORKER_ENDED); // the last: who reads it reads all
     mfi_lock_commit(self, &o->lock);
   }
   mfi_lock_give(self, &o->lock);
