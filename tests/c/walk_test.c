@@ -156,6 +156,14 @@ static void set_lock_and_sleeper(stage *t) {
   worker_fork(&t->self, &t->sleeper, sleep_in_acquire, t);
 }
 
+static const mfi_shape small_shape = {.count = 6, .type = MFI_I16, .dims = 2, .size = {2, 3}};
+static const mfi_shape large_shape = {.count = 30000, .type = MFI_F64, .dims = 1, .size = {30000}};
+
+static void set_array(stage *t) {
+  t->h = mfi_array_make(&t->self, &small_shape, true, &t->place);
+  t->o = mfi_object_of(&t->self, t->h);
+}
+
 // ---- What actors do
 
 static void hold(mfi_self *self, stage *t) {
@@ -282,6 +290,27 @@ static void hold_and_take_permits(mfi_self *self, stage *t) {
 }
 static void give_permit(mfi_self *self, stage *t) { mfi_semaphore_release(self, t->o, t->mine, 1); }
 
+static void make_small_array(mfi_self *self, stage *t) {
+  CHECK(mfi_array_make(self, &small_shape, true, &t->mine) != 0);
+}
+static void make_large_array(mfi_self *self, stage *t) {
+  CHECK(mfi_array_make(self, &large_shape, true, &t->mine) != 0);
+}
+static void view_array(mfi_self *self, stage *t) {
+  mfi_shape part = {.count = 3, .type = MFI_I16, .dims = 1, .size = {3}};
+  CHECK(mfi_array_view(self, t->o, 2, &part, &t->mine) != 0);
+}
+static void ask_for_lock(mfi_self *self, stage *t) { CHECK(mfi_numbers_lock(self, t->o) != 0); }
+static void make_viewed_array(mfi_self *self, stage *t) { // of which only the view is left
+  stage mine = *t;
+  mine.h = mfi_array_make(self, &large_shape, true, &t->mine);
+  mine.o = mfi_object_of(self, mine.h);
+  view_array(self, &mine);
+  ask_for_lock(self, &mine);
+  mfi_handle_drop(self, t->mine);
+  t->mine = mine.mine;
+}
+
 // ---- Meanwhile
 
 static bool has_ended(pid_t pid) {
@@ -305,6 +334,13 @@ static void put_when_asleep(stage *t, const worker *actor) {
 }
 
 // ---- Checks
+
+static void check_one_lock(stage *t, bool done) {
+  mfi_handle h = mfi_numbers_lock(&t->self, t->o);
+  MFI_UNUSED(done);
+  CHECK(mfi_handle_kind(&t->self, h) == MFI_KIND_LOCK);
+  CHECK_EQ(mfi_numbers_lock(&t->self, t->o), h);
+}
 
 static void check_nothing(stage *t, bool done) {
   MFI_UNUSED(t);
@@ -477,6 +513,12 @@ static const scene scenes[] = {
      check_handed_on},
     {"an_abandonment_for_a_sleeper", set_lock_and_sleeper, own_before_a_sleeper, abandon, NULL,
      check_handed_on},
+    {"making_a_small_array", set_nothing, use_heap, make_small_array, NULL, check_nothing},
+    {"making_a_large_array", set_nothing, use_heap, make_large_array, NULL, check_nothing},
+    {"making_a_first_array", set_nothing, NULL, make_large_array, NULL, check_nothing},
+    {"making_a_view", set_array, hold, view_array, NULL, check_nothing},
+    {"asking_for_an_array's_lock", set_array, hold, ask_for_lock, NULL, check_one_lock},
+    {"ending_a_viewed_array", set_nothing, make_viewed_array, drop_mine, NULL, check_nothing},
     {"taking_a_permit", set_semaphore, hold, take_permit, NULL, check_permits},
     {"giving_a_permit", set_semaphore, hold_and_take_permits, give_permit, NULL, check_permits},
 };
