@@ -42,7 +42,7 @@ mfi_status mfi_spec_make(mfi_self *self, const mfi_source *payload, uint32_t bac
   return mfi_message_make(self, &whole, out);
 }
 
-void mfi_spec_apply(mfi_spec *spec) {
+void mfi_spec_apply(mfi_spec *spec, const mfi_os_surroundings *now) {
   mfi_os_environ_set((const char *)spec + spec->env_at, spec->env_size);
-  mfi_os_surroundings_set(&spec->around);
+  mfi_os_surroundings_set(&spec->around, now);
 }

@@ -12,7 +12,7 @@ static inline mfi_spec *mfi_spec_at(const mfi_self *self, mfi_ref block) {
   return mfi_message_bytes(mfi_message_body(self, block));
 }
 
-// The spec's surroundings become this process's.
-void mfi_spec_apply(mfi_spec *spec);
+// The spec's surroundings become this process's; now: what they are.
+void mfi_spec_apply(mfi_spec *spec, const mfi_os_surroundings *now);
 
 #endif

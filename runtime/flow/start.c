@@ -61,7 +61,8 @@ void mfi_worker_begun(mfi_self *self, mfi_object *o, uint32_t pid, uint32_t tid)
   store_release(&s->pid, pid);
   mfi_lock_give(self, &s->lock);
   mfi_lock_take(self, &o->lock);
-  if (w->state == MFI_WORKER_STARTING) {
+  bool news = w->state == MFI_WORKER_STARTING; // a process and its warden both come here
+  if (news) {
     mfi_event_will_wake(self, &w->changed);
     mfi_change32(self, &o->lock, &w->state, MFI_WORKER_RUNNING);
     mfi_change32(self, &o->lock, &w->pid, pid);
@@ -69,7 +70,8 @@ void mfi_worker_begun(mfi_self *self, mfi_object *o, uint32_t pid, uint32_t tid)
     mfi_lock_commit(self, &o->lock);
   }
   mfi_lock_give(self, &o->lock);
-  mfi_event_wake_all(self, &w->changed);
+  if (news)
+    mfi_event_wake_all(self, &w->changed);
 }
 
 void mfi_worker_failed(mfi_self *self, uint32_t slot, int error) {

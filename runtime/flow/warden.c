@@ -21,37 +21,33 @@ typedef struct warden {
   int children; // signalfd
   int host;     // pidfd; -1 once it has ended
   pid_t host_pid;
-  bool dismissed; // mfi_warden_end
-  mfi_ns kill_at; // orphans whose time is over are killed; MFI_NEVER: none
+  bool dismissed;             // mfi_warden_end
+  mfi_ns kill_at;             // orphans whose time is over are killed; MFI_NEVER: none
+  mfi_os_surroundings around; // its own, and so its children's; set once
 } warden;
 
 // ---- Forking
 
 // In the child, up to its end.
 static _Noreturn void child_main(warden *w, uint32_t slot, const int fds[2], pid_t parent) {
+  int keep[2] = {w->rt->warden, w->rt->fd};
   mfi_os_die_with_parent(parent);
-  close(w->children);
-  if (w->host >= 0)
-    close(w->host);
-  close(w->requests);
   for (int i = 0; i < 2; i++)
     if (fds[i] >= 0) {
       mfi_os_replace(i + 1, fds[i]);
-      close(fds[i]);
+      mfi_os_file_id(i + 1, w->rt->out_id[i]);
     }
+  mfi_os_close_others(keep, 2);
   w->rt->is_warden = false;
-  for (int i = 0; i < 2; i++)
-    mfi_os_file_id(i + 1, w->rt->out_id[i]);
   mfi_self self = mfi_self_make(w->rt, slot);
   mfi_object *o = mfi_object_of(&self, self.slot->worker);
   mfi_worker *worker = mfi_worker_of(o);
   mfi_ref spec = worker->spec;
   if (spec == 0)
     spec = mfi_core_of(mfi_object_of(&self, worker->pool))->spec;
-  mfi_spec_apply(mfi_spec_at(&self, spec));
-  mfi_os_forget_host();
+  mfi_spec_apply(mfi_spec_at(&self, spec), &w->around);
   mfi_os_name_process(worker->name);
-  mfi_os_worker_signals();
+  mfi_os_unblock_signals();
   mfi_os_leave(mfi_worker_run(&self));
 }
 
@@ -206,6 +202,8 @@ static void warden_main(void *arg) {
   mfi_os_null_input();
   mfi_os_forget_host();
   mfi_os_name_process("moonfleet");
+  mfi_os_worker_handlers();
+  mfi_os_surroundings_get(&w.around);
   w.children = mfi_os_child_signal();
   w.rt->is_warden = true;
   w.rt->warden = w.asks;

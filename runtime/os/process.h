@@ -16,12 +16,13 @@ typedef struct mfi_os_surroundings {
 } mfi_os_surroundings;
 
 void mfi_os_surroundings_get(mfi_os_surroundings *out);
-void mfi_os_surroundings_set(const mfi_os_surroundings *s);
+// now: what holds now, as read before; only what differs is changed.
+void mfi_os_surroundings_set(const mfi_os_surroundings *s, const mfi_os_surroundings *now);
 
 // All "NAME=value" strings, one behind another, each with its zero.
 size_t mfi_os_environ_size(void);
 void mfi_os_environ_copy(char *to);
-void mfi_os_environ_set(const char *from, size_t size); // replaces them all
+void mfi_os_environ_set(const char *from, size_t size); // replaces them all, where any differs
 
 // ---- Descriptors
 
@@ -72,8 +73,10 @@ uint32_t mfi_os_poll(const int *fds, int n, mfi_ns until);
 // In a child that the caller forked: dies with its parent (unless it is dead already: then at
 // once).
 void mfi_os_die_with_parent(pid_t parent);
-// Signals as a worker has them: unblocked, SIGINT and SIGQUIT caught and ignored by us alone.
-void mfi_os_worker_signals(void);
+// Handlers as a worker has them: SIGINT and SIGQUIT caught and ignored by us alone. In its warden,
+// whose children inherit them.
+void mfi_os_worker_handlers(void);
+void mfi_os_unblock_signals(void);
 // A C exit in a forked worker must not run what the host registered, nor print its unflushed text.
 void mfi_os_forget_host(void);
 _Noreturn void mfi_os_leave(int code); // flushes stdio, ends without atexit

@@ -39,18 +39,16 @@ void mfi_os_surroundings_get(mfi_os_surroundings *out) {
     out->cwd[0] = '\0';
 }
 
-void mfi_os_surroundings_set(const mfi_os_surroundings *s) {
-  mfi_os_surroundings now;
-  mfi_os_surroundings_get(&now);
-  if (s->cwd[0] != '\0' && strcmp(s->cwd, now.cwd) != 0 && chdir(s->cwd) != 0)
+void mfi_os_surroundings_set(const mfi_os_surroundings *s, const mfi_os_surroundings *now) {
+  if (s->cwd[0] != '\0' && strcmp(s->cwd, now->cwd) != 0 && chdir(s->cwd) != 0)
     errno = 0;
-  if (s->umask != now.umask)
+  if (s->umask != now->umask)
     umask((mode_t)s->umask);
-  if (s->nice != now.nice)
+  if (s->nice != now->nice)
     setpriority(PRIO_PROCESS, 0, s->nice);
-  if (memcmp(s->affinity, now.affinity, sizeof now.affinity) != 0)
+  if (memcmp(s->affinity, now->affinity, sizeof now->affinity) != 0)
     sched_setaffinity(0, sizeof s->affinity, (const cpu_set_t *)(const void *)s->affinity);
-  if (s->locale[0] != '\0' && strcmp(s->locale, now.locale) != 0)
+  if (s->locale[0] != '\0' && strcmp(s->locale, now->locale) != 0)
     setlocale(LC_ALL, s->locale);
 }
 
@@ -66,8 +64,21 @@ void mfi_os_environ_copy(char *to) {
     to = stpcpy(to, *e) + 1;
 }
 
+static bool environ_is(const char *strings, size_t size) {
+  size_t at = 0;
+  for (char **e = environ; e != NULL && *e != NULL; e++) {
+    size_t length = strlen(*e) + 1;
+    if (length > size - at || memcmp(*e, strings + at, length) != 0)
+      return false;
+    at += length;
+  }
+  return at == size;
+}
+
 // The strings stay where the process keeps them: putenv takes them as they are.
 void mfi_os_environ_set(const char *from, size_t size) {
+  if (environ_is(from, size))
+    return;
   char *copy = malloc(size + 1);
   if (copy == NULL)
     return;
@@ -256,16 +267,15 @@ int mfi_os_child_signal(void) {
   sigset_t all, child;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, NULL);
-  signal(SIGCHLD, SIG_DFL);
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
   return mfi_os_lift(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
+// One signal is all that can be pending; what comes after it makes the descriptor readable anew.
 void mfi_os_child_signal_clear(int fd) {
   struct signalfd_siginfo info;
-  while (read(fd, &info, sizeof info) > 0)
-    continue;
+  (void)!read(fd, &info, sizeof info);
 }
 
 mfi_os_exit mfi_os_peek_exit(void) {
@@ -318,15 +328,18 @@ static void reset_handlers(void) {
   }
 }
 
-void mfi_os_worker_signals(void) {
+void mfi_os_worker_handlers(void) {
   struct sigaction empty = {.sa_handler = ignore, .sa_flags = SA_RESTART};
-  sigset_t none;
   reset_handlers();
   signal(SIGTERM, SIG_DFL);
   signal(SIGVTALRM, SIG_DFL);
   signal(SIGCHLD, SIG_DFL);
   sigaction(SIGINT, &empty, NULL);
   sigaction(SIGQUIT, &empty, NULL);
+}
+
+void mfi_os_unblock_signals(void) {
+  sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
 }

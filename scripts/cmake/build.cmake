@@ -52,6 +52,9 @@ target_compile_options(moonfleet_flags INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
   ${false_alarms}
   $<$<BOOL:${MFI_WERROR}>:-Werror>)
+# All symbols are found once, by the loader: else each forked worker looks up anew whatever its
+# warden has not called, and copies the page that it is entered in.
+target_link_options(moonfleet_flags INTERFACE -Wl,-z,relro -Wl,-z,now)
 if(MFI_SANITIZE)
   target_compile_options(moonfleet_flags INTERFACE
     -fsanitize=${MFI_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
