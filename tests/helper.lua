@@ -183,6 +183,25 @@ function helper.for_each_backend(body)
   for _, backend in ipairs(helper.backends) do body(backend, mf.with(backend)) end
 end
 
+--- One suite for workers that meet each other, of one kind and of both at once: body(name, spawn).
+function helper.for_each_mix(body)
+  helper.for_each_backend(function(backend, mf_b) body(backend, mf_b.spawn) end)
+  local started = 0
+  body("both at once", function(...)
+    started = started + 1
+    return mf.with(helper.backends[started % 2 + 1]).spawn(...)
+  end)
+end
+
+--- Looks again and again until done() is true; raises when that takes too long.
+function helper.wait_until(done)
+  local give_up = mf.time() + helper.long
+  while not done() do
+    assert(mf.time() < give_up, "waited in vain")
+    mf.sleep(0.001)
+  end
+end
+
 --- One suite for the three kinds of pools: body(backend, a maker of pools of that backend).
 function helper.for_each_pool(body)
   for _, backend in ipairs { "process", "thread", "serial" } do

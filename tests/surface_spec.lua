@@ -25,8 +25,8 @@ local function surface()
   end
   local pool <close> = mf.Pool { backend = "serial" }
   local objects = { mf.Process(print), mf.Thread(print), mf.Queue(), mf.Lock(), mf.RLock(),
-    mf.Semaphore(1), mf.BoundedSemaphore(1), mf.Value("i8"), mf.Array("i8", 1),
-      pool, pool:submit(math.abs, -1), (mf.range(1)) }
+    mf.Semaphore(1), mf.BoundedSemaphore(1), mf.Event(), mf.Condition(), mf.Barrier(1),
+      mf.Value("i8"), mf.Array("i8", 1), pool, pool:submit(math.abs, -1), (mf.range(1)) }
   for _, object in ipairs(objects) do
     local metatable = debug.getmetatable(object)
     local methods = metatable and (rawget(metatable, "methods") or rawget(metatable, "__index"))
@@ -60,7 +60,7 @@ describe("public surface", function()
   it("has everything that the contract names so far", function()
     for name in ([[Process Thread spawn current_process parent_process active_children cpu_count
       sleep time getpid Queue JoinableQueue SimpleQueue Lock RLock Semaphore BoundedSemaphore
-      Value RawValue Array RawArray Pool
+      Event Condition Barrier Value RawValue Array RawArray Pool
       ThreadPool pool map starmap imap imap_unordered istarmap reduce submit apply apply_async
       map_async starmap_async everywhere range iter encode decode captures register is_error type
       with set_backend poll fd inspect stats]]):gmatch("%S+") do

@@ -46,4 +46,49 @@ function sync.BoundedSemaphore(count)
   return core.BoundedSemaphore(count == nil and 1 or check.integer(count, 1, "BoundedSemaphore", 0))
 end
 
+--- A flag that workers wait for. A set frees all who wait at that moment, even if it is cleared at
+--- once.
+---@return Event
+---@usage local ready = mf.Event() mf.spawn(function() ready:set() end) ready:wait()
+function sync.Event() return core.Event() end
+
+--- Where workers wait for a change that others tell them of; it goes with a lock.
+---@param lock? Lock|RLock   default: an RLock of its own
+---@return Condition
+---@usage cond:with(function() cond:wait_for(function() return not q:empty() end) end)
+function sync.Condition(lock)
+  if lock == nil then return core.Condition(core.RLock()) end
+  local kind = check.kind(lock)
+  if kind ~= "Lock" and kind ~= "RLock" then
+    check.bad(1, "Condition", "Lock or RLock expected, got " .. check.what(lock))
+  end
+  return core.Condition(lock)
+end
+
+local barrier_options = { parties = "count", action = "target", timeout = "seconds" }
+
+--- Where `parties` workers wait until all have come.
+---@param parties integer|{ parties: integer, action?: function|string, timeout?: number }
+---@param options? { action?: function|string, timeout?: number }   action: called by one of them,
+--- a copy of it, before any goes on; timeout: seconds, of a wait that names none
+---@return Barrier
+---@usage local barrier = mf.Barrier(3, { timeout = 10 })
+function sync.Barrier(parties, options)
+  local o = {}
+  if check.is_options(parties) then
+    o = check.options(parties, barrier_options, "Barrier")
+    if not o.parties then check.bad_option("Barrier", "parties", "positive integer", nil) end
+    return core.Barrier(o.parties, o.timeout, o.action)
+  end
+  parties = check.integer(parties, 1, "Barrier", 1)
+  if options ~= nil then
+    if not check.is_options(options) then
+      check.bad(2, "Barrier", ("options table expected, got %s; write { action = f }")
+        :format(check.what(options)))
+    end
+    o = check.options(options, barrier_options, "Barrier")
+  end
+  return core.Barrier(parties, o.timeout, o.action)
+end
+
 return sync

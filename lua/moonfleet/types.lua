@@ -469,6 +469,106 @@ function Array:split(k) end
 ---@param ... integer   sizes with as many elements in all
 ---@return mf.Array
 function Array:reshape(...) end
+-- Events, conditions, barriers ---------------------------------------------------------------------
+
+---@class mf.Event
+local Event = {}
+
+--- A flag that workers wait for, clear at first.
+---@return mf.Event
+---@usage local ready = mf.Event() mf.spawn(function() ready:set() end) ready:wait()
+function mf.Event() end
+
+--- Frees all who wait at this moment, even if it is cleared at once.
+function Event:set() end
+function Event:clear() end
+---@return boolean
+function Event:is_set() end
+
+---@param timeout? number   seconds
+---@return boolean   true; or false, "timeout"
+---@return string? reason
+function Event:wait(timeout) end
+
+--- Where workers wait for a change that others tell them of. `acquire`, `release`, `with` and `hold`
+--- are those of its lock; the rest is for the holder of the lock only, else it raises.
+---@class mf.Condition
+local Condition = {}
+
+---@param lock? mf.Lock   a Lock or an RLock; default: an RLock of its own
+---@return mf.Condition
+---@usage cond:with(function() cond:wait_for(function() return not q:empty() end) end)
+function mf.Condition(lock) end
+
+---@param timeout? number   seconds
+---@return boolean   as Lock:acquire
+---@return string? reason
+function Condition:acquire(timeout) end
+--- Raises unless this worker holds it.
+function Condition:release() end
+--- fn's results; releases and passes errors on.
+---@param fn fun(...): any
+---@return any ...
+function Condition:with(fn, ...) end
+--- A guard that releases at the end of its scope.
+function Condition:hold() end
+
+--- Gives the lock back wholly, sleeps until a notify, and has the lock again, as often as before,
+--- when it returns; also when it raises (Ctrl-C). A notify for a waiter that dies, or whose wait
+--- raises, goes to the next that waited when it came.
+---@param timeout? number   seconds, without what the lock takes
+---@return boolean   true; or false, "timeout"
+---@return string? reason   behind these "abandoned": the lock's last holder ended while it held it
+---@return string? abandoned
+function Condition:wait(timeout) end
+
+--- Waits until pred() is true; it is called with the lock held, at first and after each notify.
+---@param pred fun(): any
+---@param timeout? number   seconds for all of it
+---@return any value   what pred gave at last; "timeout" behind it where that is false or nil
+---@return string? reason   behind these "abandoned", as in wait
+---@return string? abandoned
+function Condition:wait_for(pred, timeout) end
+
+--- Wakes those who have waited longest; they go on one by one, as each gets the lock.
+---@param count? integer   default 1
+function Condition:notify(count) end
+--- Wakes all who wait now.
+function Condition:notify_all() end
+
+---@class mf.Barrier
+local Barrier = {}
+
+---@class mf.BarrierOptions
+---@field parties? integer   how many, where no number stands before the options
+---@field action? fun()|string   called by one of them before any goes on; a copy, sent along once
+---@field timeout? number   seconds, of a wait that names none; default: none
+
+--- Where a number of workers wait until all have come; may be used again and again.
+---@param parties integer|mf.BarrierOptions
+---@param options? mf.BarrierOptions
+---@return mf.Barrier
+---@usage local barrier = mf.Barrier(3, { action = function() print "all are here" end })
+function mf.Barrier(parties, options) end
+
+--- It is broken for all, until a reset, when one who waits times out, is stopped or dies, or when
+--- the action raises (in who ran it: its own error).
+---@param timeout? number   seconds; nil: the barrier's own; math.huge: for ever
+---@return integer?   1 .. parties, in the order of coming; or nil, "broken"|"timeout"
+---@return string? reason
+function Barrier:wait(timeout) end
+
+--- Breaks it for all who wait or come, until a reset.
+function Barrier:abort() end
+--- Breaks it for those who wait; whoever comes from now on finds it as new.
+function Barrier:reset() end
+---@return integer
+function Barrier:parties() end
+--- How many have come and wait.
+---@return integer
+function Barrier:waiting() end
+---@return boolean
+function Barrier:broken() end
 
 -- Pools ------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ end
 ---@param name "process"|"thread"|"serial"
 ---@usage local mf = require("moonfleet").with("thread")
 function with.with(name)
-  return require("moonfleet." .. modules[backend.check(name, 1, "with")])
+  return (require("moonfleet." .. modules[backend.check(name, 1, "with")]))
 end
 
 return with

@@ -60,6 +60,8 @@ void mfi_bind_open_kind(lua_State *L, mfi_object_kind kind) {
     mfi_bind_open_value(L);
   else if (kind == MFI_KIND_ARRAY)
     mfi_bind_open_array(L);
+  else if (kind == MFI_KIND_EVENT || kind == MFI_KIND_CONDITION || kind == MFI_KIND_BARRIER)
+    mfi_bind_open_gates(L);
   else
     mfi_bind_open_lock_kind(L, kind);
   lua_pop(L, 1);
@@ -75,6 +77,7 @@ int mfi_bind_open_core(lua_State *L) {
   mfi_bind_open_locks(L);
   mfi_bind_open_value(L);
   mfi_bind_open_array(L);
+  mfi_bind_open_gates(L);
   mfi_bind_open_worker(L);
   mfi_bind_open_pool(L);
   mfi_bind_open_future(L);

@@ -12,6 +12,9 @@ void mfi_bind_open_locks(lua_State *L);
 void mfi_bind_open_lock_kind(lua_State *L, mfi_object_kind kind); // one of them
 void mfi_bind_open_value(lua_State *L);
 void mfi_bind_open_array(lua_State *L);
+// Sets acquire, release, hold and with in the table at the top, for locks or what has one.
+void mfi_bind_lock_methods(lua_State *L, mfi_object_kind kind);
+void mfi_bind_open_gates(lua_State *L);
 void mfi_bind_open_worker(lua_State *L);
 void mfi_bind_open_pool(lua_State *L);
 void mfi_bind_open_future(lua_State *L);

@@ -9,10 +9,16 @@
 
 static const char guard_key;
 
-// Any of the four kinds; upvalue 1 is the kind that the method was taken from.
+// Any of the four kinds; upvalue 1 is the kind that the method was taken from. In the place of a
+// Condition comes its lock.
 static mfi_box *self_of(lua_State *L, const char *method) {
   mfi_object_kind kind = (mfi_object_kind)lua_tointeger(L, lua_upvalueindex(1));
-  return mfi_bind_self(L, kind, method);
+  mfi_box *b = mfi_bind_self(L, kind, method);
+  if (kind != MFI_KIND_CONDITION)
+    return b;
+  b = mfi_bind_push_condition_lock(L, b);
+  lua_replace(L, 1);
+  return b;
 }
 
 static bool is_lock(const mfi_box *b) {
@@ -53,8 +59,13 @@ static int lock_acquire(lua_State *L) {
 // ---- Releasing
 
 static mfi_status release(mfi_box *b, uint64_t n) {
-  if (is_lock(b))
-    return mfi_lock_release(b->m->self, b->o);
+  if (is_lock(b)) {
+    mfi_status st = mfi_lock_release(b->m->self, b->o);
+    if (st == MFI_OK || b->lost == 0)
+      return st;
+    b->lost--;
+    return MFI_OK;
+  }
   return mfi_semaphore_release(b->m->self, b->o, b->place, n);
 }
 
@@ -184,12 +195,17 @@ static int make(lua_State *L) {
   return 1;
 }
 
-void mfi_bind_open_lock_kind(lua_State *L, mfi_object_kind kind) {
+void mfi_bind_lock_methods(lua_State *L, mfi_object_kind kind) {
   static const luaL_Reg shared[] = {{"acquire", lock_acquire},
                                     {"release", lock_release},
                                     {"hold", lock_hold},
                                     {"with", lock_with},
                                     {NULL, NULL}};
+  lua_pushinteger(L, kind);
+  luaL_setfuncs(L, shared, 1);
+}
+
+void mfi_bind_open_lock_kind(lua_State *L, mfi_object_kind kind) {
   static const luaL_Reg of_locks[] = {{"locked", lock_locked}, {NULL, NULL}};
   static const luaL_Reg of_semaphores[] = {{"value", semaphore_value}, {NULL, NULL}};
   bool lock = kind == MFI_KIND_LOCK || kind == MFI_KIND_RLOCK;
@@ -197,8 +213,7 @@ void mfi_bind_open_lock_kind(lua_State *L, mfi_object_kind kind) {
   lua_pushcfunction(L, text);
   lua_setfield(L, -2, "__tostring");
   lua_getfield(L, -1, "__index");
-  lua_pushinteger(L, kind);
-  luaL_setfuncs(L, shared, 1);
+  mfi_bind_lock_methods(L, kind);
   lua_pushinteger(L, kind);
   luaL_setfuncs(L, lock ? of_locks : of_semaphores, 1);
   lua_pop(L, 2);

@@ -24,6 +24,7 @@ typedef struct mfi_box {
   char *elements;
   uint64_t count;
   uint32_t type; // mfi_type
+  uint32_t lost; // of a lock: acquires that a wait on a condition could not get back
 } mfi_box;
 
 extern const mfi_codec_hooks mfi_bind_hooks;
@@ -49,6 +50,9 @@ void mfi_bind_release(lua_State *L, mfi_box *box);
 void mfi_bind_metatable(lua_State *L, mfi_object_kind kind);
 void mfi_bind_methods(lua_State *L, mfi_object_kind kind, const luaL_Reg *methods);
 const char *mfi_bind_kind_name(mfi_object_kind kind);
+
+// Pushes the lock that goes with the Condition at index 1. [-0, +1, v]
+mfi_box *mfi_bind_push_condition_lock(lua_State *L, mfi_box *condition);
 
 // Raises what a status means: no_memory, closed, system … [-0, +0, v]
 _Noreturn void mfi_bind_raise(lua_State *L, mfi_status st, const char *what);

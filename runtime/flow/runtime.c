@@ -5,6 +5,7 @@
 #include "flow/message.h"
 #include "flow/pool.h"
 #include "flow/queue.h"
+#include "sync/gates.h"
 #include "sync/locks.h"
 
 const mfi_object_ops *const mfi_flow_ops[MFI_KINDS] = {
@@ -14,6 +15,8 @@ const mfi_object_ops *const mfi_flow_ops[MFI_KINDS] = {
     [MFI_KIND_CORE] = &mfi_core_ops,       [MFI_KIND_BATCH] = &mfi_batch_ops,
     [MFI_KIND_JOB] = &mfi_job_ops,         [MFI_KIND_WORKER] = &mfi_worker_ops,
     [MFI_KIND_VALUE] = &mfi_cell_ops,      [MFI_KIND_ARRAY] = &mfi_array_ops,
+    [MFI_KIND_EVENT] = &mfi_flag_ops,      [MFI_KIND_CONDITION] = &mfi_condition_ops,
+    [MFI_KIND_BARRIER] = &mfi_barrier_ops,
 };
 
 static void drop_job(mfi_self *self, mfi_ref block) { mfi_job_release(self, block); }

@@ -269,13 +269,18 @@ static void abandon(mfi_self *self, mfi_held *e, uint64_t id) {
     self->ops[kind]->abandon(self, e, id);
 }
 
+// Does what is held through such a handle end with a task?
+static bool is_of_task(mfi_object_kind kind) {
+  return kind != MFI_KIND_QUEUE && kind != MFI_KIND_CONDITION && kind != MFI_KIND_BARRIER;
+}
+
 void mfi_handles_abandon(mfi_self *self) {
   mfi_handle_table *t = mfi_handle_table_of(self, self->slot);
   if (self->slot->held == 0 || t == NULL)
     return;
   uint64_t id = mfi_slot_id(self, self->index);
   for (uint64_t i = 0; i < t->capacity; i++)
-    if (t->entry[i].handle != 0 && mfi_handle_kind(self, t->entry[i].handle) != MFI_KIND_QUEUE)
+    if (t->entry[i].handle != 0 && is_of_task(mfi_handle_kind(self, t->entry[i].handle)))
       abandon(self, &t->entry[i], id);
   self->slot->held = 0;
 }

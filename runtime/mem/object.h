@@ -22,6 +22,9 @@ typedef enum mfi_object_kind {
   MFI_KIND_RLOCK,
   MFI_KIND_SEMAPHORE,
   MFI_KIND_BOUNDED,
+  MFI_KIND_EVENT,
+  MFI_KIND_CONDITION,
+  MFI_KIND_BARRIER,
   MFI_KIND_POOL,  // what users hold
   MFI_KIND_CORE,  // what runs: held by its pool, workers and jobs
   MFI_KIND_BATCH, // the jobs of one map-like call
@@ -105,7 +108,7 @@ mfi_status mfi_place_reserve(mfi_self *self,
                              uint32_t *place); // a free entry; only the caller takes it
 
 // Abandons what the caller still holds, locks and permits; at a task's end. What it took from
-// queues stays its own until it ends itself.
+// queues stays its own until it ends itself; what it waits for is its own waiting call's.
 void mfi_handles_abandon(mfi_self *self);
 
 // Gives back all that a dead slot held.

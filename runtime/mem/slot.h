@@ -66,6 +66,7 @@ typedef struct mfi_slot {
   uint32_t cpu;              // where it ran last; own
   uint32_t sleeping;         // 1 while in a futex; own
   uint64_t waits_for;        // handle of what it waits for; own, for people
+  uint64_t called;           // an event that its own worker alone sleeps on
   uint64_t stats[MFI_STATS]; // own, read atomically; added to region->past at the release
   char name[MFI_NAME_SIZE];  // zero-ended
   mfi_lock lock;             // guards `due`

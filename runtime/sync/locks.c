@@ -71,6 +71,10 @@ mfi_status mfi_lock_release(mfi_self *self, mfi_object *o) {
 
 bool mfi_lock_is_held(mfi_object *o) { return load_acquire(&lock_of(o)->owner) != 0; }
 
+bool mfi_lock_is_own(mfi_self *self, mfi_object *o) {
+  return load_relaxed(&lock_of(o)->owner) == mfi_slot_id(self, self->index);
+}
+
 static void lock_abandon(mfi_self *self, mfi_held *entry, uint64_t id) {
   mfi_object *o = mfi_object_of(self, entry->handle);
   mfi_script_lock *l = lock_of(o);

@@ -32,6 +32,7 @@ mfi_status mfi_lock_acquire(mfi_self *self, mfi_object *o, mfi_ns until, bool *a
 // MFI_INVALID: the caller does not hold it.
 mfi_status mfi_lock_release(mfi_self *self, mfi_object *o);
 bool mfi_lock_is_held(mfi_object *o);
+bool mfi_lock_is_own(mfi_self *self, mfi_object *o); // the caller holds it
 
 void mfi_semaphore_init(mfi_object *o, uint64_t value, bool bounded);
 // `place` is the caller's handle of o: it counts the permits that it holds.

@@ -1,44 +1,10 @@
-// The walk: a process is killed at the first, second, third … step of an operation, until the
-// operation gets through. After each death its slot is buried, now and then by a burier that is
-// killed too; then everything must be as if the operation had happened, or had not, and nothing is
-// left over.
-#include "world.h"
+// The walk over heap, objects, queues, locks, semaphores and arrays; see walk.h.
+#include "walk.h"
 
 #ifdef MFI_FAULTS
 
-typedef struct stage {
-  mfi_self self; // of who watches
-  mfi_handle h;  // the object on stage, and the watcher's place of it
-  uint32_t place;
-  mfi_object *o;
-  mfi_handle other; // a second object, named in messages
-  uint32_t other_place;
-  bool has_other;
-  uint64_t before; // messages in the queue before the act
-  worker sleeper;
-  // The actor's own, in its copy of this stage.
-  uint32_t mine;
-  mfi_ref block;
-  mfi_handle last;
-} stage;
-
-typedef struct scene {
-  const char *name;
-  void (*set)(stage *t);                       // the watcher's: before the act
-  void (*prepare)(mfi_self *self, stage *t);   // the actor's: before its steps are counted
-  void (*act)(mfi_self *self, stage *t);       // the actor's: what is walked
-  void (*meanwhile)(stage *t, const worker *); // the watcher's: while the actor acts
-  void (*check)(stage *t, bool done);          // the watcher's: after the burial
-} scene;
-
 // ---- Sets
 
-static void set_nothing(stage *t) { MFI_UNUSED(t); }
-
-static void set_object(stage *t, mfi_object_kind kind) {
-  t->h = mfi_object_make(&t->self, kind, &t->place);
-  t->o = mfi_object_of(&t->self, t->h);
-}
 static void set_queue(stage *t) { set_object(t, MFI_KIND_QUEUE); }
 static void set_lock(stage *t) { set_object(t, MFI_KIND_LOCK); }
 static void set_rlock(stage *t) { set_object(t, MFI_KIND_RLOCK); }
@@ -112,10 +78,6 @@ static void set_messages_with_refs(stage *t) {
   t->before = 2;
 }
 
-static void set_sleeper(stage *t, work_fn *fn) {
-  worker_fork(&t->self, &t->sleeper, fn, t);
-  worker_until_asleep(&t->self, &t->sleeper);
-}
 static void sleep_in_get(mfi_self *self, void *arg) {
   stage *t = arg;
   mfi_status st;
@@ -166,9 +128,6 @@ static void set_array(stage *t) {
 
 // ---- What actors do
 
-static void hold(mfi_self *self, stage *t) {
-  CHECK_EQ(mfi_handle_add(self, t->h, &t->mine), MFI_OK);
-}
 static void alloc_small(mfi_self *self, stage *t) {
   MFI_UNUSED(t);
   mfi_heap_alloc(self, 100, MFI_BLOCK_BYTES);
@@ -313,16 +272,6 @@ static void make_viewed_array(mfi_self *self, stage *t) { // of which only the v
 
 // ---- Meanwhile
 
-static bool has_ended(pid_t pid) {
-  siginfo_t info = {.si_pid = 0};
-  return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
-}
-
-static bool sleeps(const mfi_self *self, const worker *w) {
-  mfi_ref e = load_seqcst(&mfi_slot_at(self, w->slot)->sleeping_on);
-  return e != 0 && (load_seqcst((uint32_t *)mfi_at(self, e)) & 1) != 0;
-}
-
 static void put_when_asleep(stage *t, const worker *actor) {
   while (!has_ended(actor->pid) && !sleeps(&t->self, actor))
     usleep(20);
@@ -340,11 +289,6 @@ static void check_one_lock(stage *t, bool done) {
   MFI_UNUSED(done);
   CHECK(mfi_handle_kind(&t->self, h) == MFI_KIND_LOCK);
   CHECK_EQ(mfi_numbers_lock(&t->self, t->o), h);
-}
-
-static void check_nothing(stage *t, bool done) {
-  MFI_UNUSED(t);
-  MFI_UNUSED(done);
 }
 
 // The queue holds `before` messages and then `more` of the act's, whole and in order.
@@ -523,133 +467,8 @@ static const scene scenes[] = {
     {"giving_a_permit", set_semaphore, hold_and_take_permits, give_permit, NULL, check_permits},
 };
 
-static void leaves_nothing(stage *t) {
-  mfi_self *self = &t->self;
-  if (t->h != 0)
-    mfi_handle_drop(self, t->place);
-  if (t->has_other)
-    mfi_handle_drop(self, t->other_place);
-  CHECK_EQ(mfi_objects_live(self), 0);
-  CHECK_EQ(mfi_heap_live(self), self->slot->handles != 0);
-  CHECK_EQ(self->slot->hand, 0);
-  CHECK_EQ(self->slot->dying, 0);
-  CHECK_EQ(self->slot->waking[0] | self->slot->waking[1], 0);
-  // And the heap gives no memory twice.
-  mfi_ref last = 0;
-  for (int i = 0; i < 40; i++) {
-    mfi_ref ref = mfi_heap_alloc(self, i % 4 == 3 ? 150000 : 100, MFI_BLOCK_BYTES);
-    CHECK(ref != 0 && ref != last);
-    *(uint64_t *)mfi_payload(mfi_at(self, ref)) = last;
-    last = ref;
-  }
-  for (int i = 0; i < 40; i++) {
-    mfi_ref next = *(uint64_t *)mfi_payload(mfi_at(self, last));
-    mfi_heap_free(self, last);
-    last = next;
-  }
-  CHECK_EQ(last, 0);
-}
-
-typedef struct actor {
-  const scene *s;
-  stage *t;
-  int64_t step;
-} actor;
-
-static void act(mfi_self *self, void *arg) {
-  const actor *a = arg;
-  if (a->s->prepare != NULL)
-    a->s->prepare(self, a->t);
-  mfi_fault_countdown = a->step;
-  a->s->act(self, a->t);
-  mfi_fault_countdown = 0;
-}
-
-typedef struct burier {
-  uint32_t dead;
-  int64_t step;
-} burier;
-
-static void bury(mfi_self *self, void *arg) {
-  const burier *b = arg;
-  mfi_fault_countdown = b->step;
-  mfi_slot_bury(self, b->dead);
-  mfi_fault_countdown = 0;
-}
-
-// Buries `dead` by a process that is killed at `step`, then to the end. True: it got through.
-static bool bury_twice(mfi_self *self, uint32_t dead, int64_t step) {
-  uint64_t id = mfi_slot_id(self, dead);
-  burier b = {dead, step};
-  worker w;
-  worker_fork(self, &w, bury, &b);
-  int code = worker_join(self, &w); // which buries the burier
-  CHECK(code == 0 || code == 128 + SIGKILL);
-  if (mfi_slot_is(self, id))
-    mfi_slot_bury(self, dead);
-  return code == 0;
-}
-
-// One death. *buried: the burier, killed at its bury_step (0: never), got through.
-static bool play(const scene *s, int64_t step, int64_t bury_step, bool *buried) {
-  stage t = {.has_other = false};
-  worker w;
-  int failed_before = check_failed_here;
-  world_open(&t.self, (size_t)8 << 20);
-  s->set(&t);
-  actor a = {s, &t, step};
-  worker_fork(&t.self, &w, act, &a);
-  if (s->meanwhile != NULL)
-    s->meanwhile(&t, &w);
-  int code = worker_reap(&w);
-  CHECK(code == 0 || code == 128 + SIGKILL);
-  *buried = true;
-  if (bury_step == 0)
-    mfi_slot_bury(&t.self, w.slot);
-  else
-    *buried = bury_twice(&t.self, w.slot, bury_step);
-  s->check(&t, code == 0);
-  leaves_nothing(&t);
-  mfi_region_close(&t.self);
-  if (check_failed_here != failed_before)
-    printf("  in %s, killed at step %ld, burier at %ld\n", s->name, (long)step, (long)bury_step);
-  return code == 0;
-}
-
-// Of the burier's steps some are walked for each death, others for the next; MFI_WALK=all: each
-// one.
-static int64_t burier_step(int64_t m, int64_t step) {
-  return getenv("MFI_WALK") != NULL ? m + 1 : m + 1 + (m + step % 5) / 2;
-}
-
-static bool walks_burier(int64_t step) {
-  return getenv("MFI_WALK") != NULL || step < 32 || step % 8 == 0;
-}
-
-static void walk(const scene *s) {
-  check_failed_here = 0;
-  int64_t step = 1, deaths = 0;
-  bool done = false, buried;
-  for (; !done && step < 2000 && check_failed_here == 0; step++) {
-    done = play(s, step, 0, &buried);
-    buried = !walks_burier(step);
-    for (int64_t m = 1 + step % 3; !buried && check_failed_here == 0; m = burier_step(m, step)) {
-      play(s, step, m, &buried);
-      deaths++;
-    }
-  }
-  CHECK(done);
-  printf("%s death_at_each_step_of_%s\n", check_failed_here ? "not ok" : "ok", s->name);
-  printf("  %ld steps, %ld deaths of buriers\n", (long)step - 1, (long)deaths);
-  fflush(stdout);
-  check_failed_tests += check_failed_here != 0;
-}
-
 int main(int argc, char **argv) {
-  for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
-    if (argc < 2 || strcmp(argv[1], scenes[i].name) == 0)
-      walk(&scenes[i]);
-  return check_done();
+  return walk_all(scenes, sizeof scenes / sizeof *scenes, argc, argv);
 }
 
 #else
