@@ -3,6 +3,7 @@
 
 local helper = require "tests.helper"
 local describe, it, assert, mf = helper.describe, helper.it, helper.assert, helper.mf
+local core = require "moonfleet.core"
 local _ENV = _G -- luacheck: ignore 211
 
 -- The texts of all specs but this one.
@@ -26,9 +27,11 @@ local function surface()
   local pool <close> = mf.Pool { backend = "serial" }
   local objects = { mf.Process(print), mf.Thread(print), mf.Queue(), mf.Lock(), mf.RLock(),
     mf.Semaphore(1), mf.BoundedSemaphore(1), mf.Event(), mf.Condition(), mf.Barrier(1),
-      mf.Value("i8"), mf.Array("i8", 1), pool, pool:submit(math.abs, -1), (mf.range(1)) }
+    mf.Value("i8"), mf.Array("i8", 1), pool, pool:submit(math.abs, -1), (mf.range(1)),
+    (mf.Pipe()) }
   for _, object in ipairs(objects) do
-    local metatable = debug.getmetatable(object)
+    local kind = core.type(object)
+    local metatable = kind and core.metatable(kind) or debug.getmetatable(object)
     local methods = metatable and (rawget(metatable, "methods") or rawget(metatable, "__index"))
     for key, value in pairs(type(methods) == "table" and methods or {}) do
       if type(key) == "string" and not key:find("^_") and type(value) == "function" then
@@ -59,8 +62,8 @@ describe("public surface", function()
 
   it("has everything that the contract names so far", function()
     for name in ([[Process Thread spawn current_process parent_process active_children cpu_count
-      sleep time getpid Queue JoinableQueue SimpleQueue Lock RLock Semaphore BoundedSemaphore
-      Event Condition Barrier Value RawValue Array RawArray Pool
+      sleep time getpid Queue JoinableQueue SimpleQueue Pipe select wait_any Lock RLock
+      Semaphore BoundedSemaphore Event Condition Barrier Value RawValue Array RawArray Pool
       ThreadPool pool map starmap imap imap_unordered istarmap reduce submit apply apply_async
       map_async starmap_async everywhere range iter encode decode captures register is_error type
       with set_backend poll fd inspect stats]]):gmatch("%S+") do

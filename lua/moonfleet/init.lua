@@ -26,8 +26,9 @@ local function part(module, names)
 end
 
 part("workers", "Process Thread spawn current_process parent_process active_children")
-part("sync", [[Queue JoinableQueue SimpleQueue Lock RLock Semaphore BoundedSemaphore
-  Event Condition Barrier]])
+part("select", "select wait_any")
+part("sync", [[Queue JoinableQueue SimpleQueue Pipe Lock RLock Semaphore
+  BoundedSemaphore Event Condition Barrier]])
 part("shared", "Value RawValue Array RawArray")
 part("values", "encode decode captures register sleep poll fd")
 part("range", "range iter")

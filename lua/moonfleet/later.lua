@@ -3,6 +3,8 @@
 --
 --   pending --[fulfil]--> ok;  pending --[reject]--> failed | cancelled
 --
+-- `source`: a handle (or another such future) that is ready when there is something to bring it
+-- further; nil: callbacks do.
 -- `advance(self, timeout)` is what brings it further; it is called in waiting calls and in poll().
 
 local core = require "moonfleet.core"
@@ -177,6 +179,18 @@ end
 
 -- Making -----------------------------------------------------------------------------------------
 
+--- Is it a future made in Lua?
+function later.is(value)
+  return type(value) == "table" and debug.getmetatable(value) == Later
+end
+
+--- What brings it further once it is ready, for who sleeps on handles; nil: callbacks do.
+function later.handle(self)
+  local source = self.source
+  if later.is(source) then return later.handle(source) end
+  return source
+end
+
 local function look(self) return advance(self, 0) end
 
 --- Makes a pending one.
@@ -230,6 +244,7 @@ function later.chain(source, fn, label)
   end, function(_, force)
     return source:cancel { force = force }
   end, function() return source.fd end)
+  self.source = source
   source:add_done_callback(function() follow(self, source, fn) end)
   return self
 end

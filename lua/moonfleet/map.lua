@@ -231,6 +231,7 @@ function map.run_later(pool, name, star, f, ...)
   local self = later.new(work.label, step(work, deadline), stop(work), function()
     return core.batch_fd and core.batch_fd(work.batch) or core.fd()
   end)
+  self.source = work.batch
   callbacks.watch_batch(work.batch, work.label, function() self:done() end)
   return later.keep(self)
 end

@@ -1,4 +1,4 @@
--- Constructors of queues, locks and semaphores; their methods are the C half's.
+-- Constructors of queues, pipes, locks and semaphores; their methods are the C half's.
 
 local core = require "moonfleet.core"
 local check = require "moonfleet.check"
@@ -20,6 +20,19 @@ function sync.Queue(maxsize)
 end
 
 sync.JoinableQueue, sync.SimpleQueue = sync.Queue, sync.Queue
+
+--- Two Connections: what one sends the other receives.
+---@param duplex? boolean|{ duplex?: boolean }   default true; false: the first end receives only,
+---@return Connection, Connection   the second one sends only
+---@usage local here, there = mf.Pipe()
+function sync.Pipe(duplex)
+  if check.is_options(duplex) then
+    duplex = check.options(duplex, { duplex = "boolean" }, "Pipe").duplex
+  else
+    check.type(duplex, 1, "Pipe", "boolean", true)
+  end
+  return core.Pipe(duplex ~= false)
+end
 
 --- A lock between all workers, which tells when its last holder ended while it held it.
 ---@return Lock

@@ -235,6 +235,7 @@ function mf.active_children() end
 -- Queues -----------------------------------------------------------------------------------------
 
 ---@class mf.Queue
+---@field fd integer   readable while a get would not wait; poll it, do not read or close it
 local Queue = {}
 
 --- First in, first out, of any sendable values, for all workers.
@@ -295,6 +296,83 @@ function Queue:full() end
 
 --- Puts end; gets drain, then give nil, "closed".
 function Queue:close() end
+
+--- A message that was taken is done. Raises when all that were taken are done already. What a
+--- consumer had taken counts as done when it ends or lets go of the queue.
+function Queue:task_done() end
+
+--- Waits until every message that was put is done.
+---@param timeout? number
+---@return boolean done   true, or false, "timeout"
+---@return string? reason
+function Queue:join(timeout) end
+
+-- Pipes ------------------------------------------------------------------------------------------
+
+--- One end of a pipe. It is closed when its last handle is closed or collected, or the last worker
+--- that has one ends; a handle in a message on its way counts. What was sent before is received.
+---@class mf.Connection
+---@field fd integer   readable while recv would not wait; poll it, do not read or close it
+local Connection = {}
+
+--- Two ends: what one sends the other receives.
+---@param duplex? boolean|{ duplex?: boolean }   default true; false: the first receives, the second
+---@return mf.Connection, mf.Connection   sends
+---@usage local here, there = mf.Pipe() mf.spawn(work, there) there:close() print(here:recv())
+function mf.Pipe(duplex) end
+
+--- Never waits. Raises not_sendable first.
+---@param value any
+---@return true?   or nil, "closed": nobody can receive it
+---@return string? reason
+function Connection:send(value) end
+
+--- `nil` is a legal message: success is reason == nil.
+---@param timeout? number
+---@return any value   or nil, "timeout"|"closed"
+---@return string? reason
+function Connection:recv(timeout) end
+
+--- A string as it is: recv_bytes takes nothing else.
+---@param bytes string
+---@return true?   or nil, "closed"
+---@return string? reason
+function Connection:send_bytes(bytes) end
+
+--- Raises when the next message was sent by send, and leaves it there.
+---@param timeout? number
+---@return string? bytes   or nil, "timeout"|"closed"
+---@return string? reason
+function Connection:recv_bytes(timeout) end
+
+--- Is there a message, or the end?
+---@param timeout? number   default 0
+---@return boolean   true, or false, "timeout"
+---@return string? reason
+function Connection:poll(timeout) end
+
+--- Lets this handle go; all else raises `closed` from then on. Twice is harmless.
+function Connection:close() end
+
+-- Waiting for several things ---------------------------------------------------------------------
+
+---@alias mf.Selectable mf.Queue|mf.Connection|mf.Process|mf.Future|mf.Event
+
+--- Waits for the first that is ready, and gives it with what it gave: a message, which is taken; an
+--- exitcode; a future's first result (a failed one raises its error); true of an event. Fair when several are ready.
+---@param list mf.Selectable[]
+---@param timeout? number
+---@return mf.Selectable? object   nil after a timeout
+---@return any value   "timeout" after a timeout
+---@return string? reason   "closed": this queue or connection is closed and drained
+---@usage local from, message, reason = mf.select({ queue, connection, worker }, 5)
+function mf.select(list, timeout) end
+
+--- Waits until at least one is ready, and takes nothing.
+---@param list mf.Selectable[]
+---@param timeout? number
+---@return mf.Selectable[]   those that are ready; empty after a timeout
+function mf.wait_any(list, timeout) end
 
 -- Locks ------------------------------------------------------------------------------------------
 

@@ -62,6 +62,8 @@ void mfi_bind_open_kind(lua_State *L, mfi_object_kind kind) {
     mfi_bind_open_array(L);
   else if (kind == MFI_KIND_EVENT || kind == MFI_KIND_CONDITION || kind == MFI_KIND_BARRIER)
     mfi_bind_open_gates(L);
+  else if (kind == MFI_KIND_CONNECTION)
+    mfi_bind_open_connection(L);
   else
     mfi_bind_open_lock_kind(L, kind);
   lua_pop(L, 1);
@@ -74,6 +76,8 @@ int mfi_bind_open_core(lua_State *L) {
   lua_newtable(L);
   mfi_bind_open_general(L);
   mfi_bind_open_queue(L);
+  mfi_bind_open_connection(L);
+  mfi_bind_open_select(L);
   mfi_bind_open_locks(L);
   mfi_bind_open_value(L);
   mfi_bind_open_array(L);

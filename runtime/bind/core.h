@@ -8,6 +8,8 @@
 #include <lua.h>
 
 void mfi_bind_open_queue(lua_State *L);
+void mfi_bind_open_connection(lua_State *L);
+void mfi_bind_open_select(lua_State *L);
 void mfi_bind_open_locks(lua_State *L);
 void mfi_bind_open_lock_kind(lua_State *L, mfi_object_kind kind); // one of them
 void mfi_bind_open_value(lua_State *L);
@@ -26,6 +28,10 @@ void mfi_bind_open_stats(lua_State *L);
 // Gives one kind of queues, locks or numbers its methods, if it has none yet; pushes something.
 // [-0, +1, m]
 void mfi_bind_open_kind(lua_State *L, mfi_object_kind kind);
+// Gives queues or connections their field fd. [-0, +0, m]
+void mfi_bind_open_fields(lua_State *L, mfi_object_kind kind);
+// The fd of the object at 1 is closed, if anybody asked for it. [-0, +0, m]
+void mfi_bind_put_out(lua_State *L);
 
 // Callbacks that were due have run: mf.fd() shows what is left. [-0, +0, -]
 void mfi_bind_look_at_due(lua_State *L);

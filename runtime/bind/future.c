@@ -11,12 +11,11 @@ static mfi_job *job_of(const mfi_box *b) { return mfi_job_at(b->m->self, b->job)
 
 // ---- Waiting, and helping while one waits
 
-static bool may_help(const mfi_context *m, mfi_ns until) {
+bool mfi_bind_may_help(const mfi_context *m, mfi_ns until) {
   return m->job != 0 && until == MFI_NEVER && m->self->slot->held == 0;
 }
 
-// In a task that may not help any more: the pool may start a spare worker meanwhile.
-static mfi_status sleep_in_task(mfi_context *m, mfi_wait_fn *wait, void *what, mfi_ns until) {
+mfi_status mfi_bind_sleep(mfi_context *m, mfi_wait_fn *wait, void *what, mfi_ns until) {
   if (m->job == 0 || m->core == NULL)
     return wait(m->self, what, until);
   mfi_status st = wait(m->self, what, 0);
@@ -34,10 +33,10 @@ mfi_status mfi_bind_wait(lua_State *L, mfi_object *core, mfi_wait_fn *wait, mfi_
   if (m->output != NULL)
     mfi_output_flush(m->output);
   for (;;) {
-    mfi_ref job = may_help(m, until) ? next(m->self, what) : 0;
+    mfi_ref job = next != NULL && mfi_bind_may_help(m, until) ? next(m->self, what) : 0;
     if (job != 0 && mfi_exec_inline(L, core, job))
       continue;
-    mfi_status st = sleep_in_task(m, wait, what, until);
+    mfi_status st = mfi_bind_sleep(m, wait, what, until);
     if (st != MFI_INTERRUPTED)
       return st;
     mfi_context_look_up(L);

@@ -6,22 +6,32 @@
 
 #include "bind/core.h"
 #include "bind/object.h"
+#include "flow/connection.h"
 #include "script/weak.h"
+
+#include <string.h>
 
 #define DUE "moonfleet.due_light"
 
 static const char lights_key; // registry: {object = its light}, weak keys
 
+// An object and its light are collected together, so that the box is there as long as this.
 typedef struct owned {
   mfi_light *light; // NULL: closed
   mfi_context *m;
+  mfi_box *box; // whose fd it is; NULL: of callbacks that are due
 } owned;
 
-static int close_light(lua_State *L) {
-  owned *o = lua_touserdata(L, 1);
+static void put_out(owned *o) {
   if (o->light != NULL)
     mfi_light_close(o->light, o->m->self);
   o->light = NULL;
+  if (o->box != NULL)
+    o->box->light = NULL;
+}
+
+static int close_light(lua_State *L) {
+  put_out(lua_touserdata(L, 1));
   return 0;
 }
 
@@ -43,8 +53,8 @@ static int push_fd(lua_State *L, const owned *o) {
   return 1;
 }
 
-static int fd_of(lua_State *L, mfi_object_kind kind) {
-  mfi_box *b = mfi_bind_check(L, 1, kind);
+// The fd of the object at 1, which shows what h names.
+static int fd_of(lua_State *L, mfi_box *b, mfi_handle h) {
   lua_settop(L, 1);
   mfi_weak_push(L, &lights_key, "k");
   lua_pushvalue(L, 1);
@@ -54,13 +64,56 @@ static int fd_of(lua_State *L, mfi_object_kind kind) {
   lua_pushvalue(L, 1);
   lua_pushvalue(L, -2);
   lua_rawset(L, 2);
-  o->light = mfi_light_open(o->m->self, b->handle);
+  o->light = mfi_light_open(o->m->self, h);
+  o->box = b;
+  b->light = o->light;
   return push_fd(L, o);
 }
 
-static int worker_fd(lua_State *L) { return fd_of(L, MFI_KIND_WORKER); }
-static int future_fd(lua_State *L) { return fd_of(L, MFI_KIND_JOB); }
-static int queue_fd(lua_State *L) { return fd_of(L, MFI_KIND_QUEUE); }
+static int worker_fd(lua_State *L) {
+  mfi_box *b = mfi_bind_check(L, 1, MFI_KIND_WORKER);
+  return fd_of(L, b, b->handle);
+}
+
+static int future_fd(lua_State *L) {
+  mfi_box *b = mfi_bind_check(L, 1, MFI_KIND_JOB);
+  return fd_of(L, b, b->handle);
+}
+
+static bool wants_fd(lua_State *L) {
+  return lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "fd") == 0;
+}
+
+static int queue_field(lua_State *L) {
+  mfi_box *b = mfi_bind_check(L, 1, MFI_KIND_QUEUE);
+  return wants_fd(L) ? fd_of(L, b, b->handle) : 0;
+}
+
+static int connection_field(lua_State *L) {
+  mfi_box *b = mfi_bind_check(L, 1, MFI_KIND_CONNECTION);
+  if (!wants_fd(L))
+    return 0;
+  mfi_handle rx = mfi_connection_of(b->o)->rx;
+  if (rx == 0)
+    return luaL_error(L, "this Connection has no fd (it only sends; the fd shows what can be "
+                         "received)");
+  return fd_of(L, b, rx);
+}
+
+void mfi_bind_put_out(lua_State *L) {
+  mfi_weak_push(L, &lights_key, "k");
+  lua_pushvalue(L, 1);
+  if (lua_rawget(L, -2) == LUA_TUSERDATA)
+    put_out(lua_touserdata(L, -1));
+  lua_pushvalue(L, 1);
+  lua_pushnil(L);
+  lua_rawset(L, -4);
+  lua_pop(L, 2);
+}
+
+void mfi_bind_open_fields(lua_State *L, mfi_object_kind kind) {
+  mfi_bind_fields(L, kind, kind == MFI_KIND_QUEUE ? queue_field : connection_field);
+}
 
 static int due_fd(lua_State *L) {
   if (lua_getfield(L, LUA_REGISTRYINDEX, DUE) == LUA_TUSERDATA)
@@ -82,10 +135,7 @@ void mfi_bind_look_at_due(lua_State *L) {
 }
 
 void mfi_bind_open_light(lua_State *L) {
-  static const luaL_Reg functions[] = {{"worker_fd", worker_fd},
-                                       {"future_fd", future_fd},
-                                       {"queue_fd", queue_fd},
-                                       {"fd", due_fd},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"worker_fd", worker_fd}, {"future_fd", future_fd}, {"fd", due_fd}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

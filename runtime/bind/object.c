@@ -6,6 +6,7 @@
 #include "bind/calls.h"
 #include "bind/core.h"
 #include "flow/array.h"
+#include "flow/queue.h"
 #include "flow/registry.h"
 #include "script/exec.h"
 #include "script/weak.h"
@@ -34,6 +35,7 @@ static const char *const kind_names[MFI_KINDS] = {
     [MFI_KIND_WORKER] = "Process",
     [MFI_KIND_VALUE] = "Value",
     [MFI_KIND_ARRAY] = "Array",
+    [MFI_KIND_CONNECTION] = "Connection",
 };
 
 const char *mfi_bind_kind_name(mfi_object_kind kind) { return kind_names[kind]; }
@@ -171,6 +173,85 @@ mfi_box *mfi_bind_check(lua_State *L, int idx, mfi_object_kind kind) {
 
 // ---- Making
 
+// ---- Fields
+//
+// Where a kind has computed fields, __index has to know the object, and as a function it would
+// make each call of a method half as dear again. So each object of such a kind has a metatable of
+// its own, whose __index is a table that gets the object's methods as they are used; only what it
+// lacks is looked up by a function. The kind's metatable holds what is common: its __index has all
+// methods, `fields` the function.
+
+static bool has_fields(mfi_object_kind kind) {
+  return kind == MFI_KIND_QUEUE || kind == MFI_KIND_CONNECTION;
+}
+
+// Object's own __index[&box_key]: the box.
+static const char box_key;
+
+// Called for a name that the object's table lacks: own table, key. Upvalues: methods, field.
+static int find_name(lua_State *L) {
+  lua_settop(L, 2);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) {
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, 1);
+    return 1;
+  }
+  mfi_box *b = lua_rawgetp(L, 1, &box_key) == LUA_TLIGHTUSERDATA ? lua_touserdata(L, -1) : NULL;
+  if (b == NULL)
+    return 0;
+  if (b->handle == 0)
+    mfi_error_raise(L, "closed", "this %s is closed", kind_names[b->kind]);
+  mfi_bind_push(L, b->handle);
+  lua_replace(L, 1);
+  lua_settop(L, 2);
+  return lua_tocfunction(L, lua_upvalueindex(2))(L); // its errors blame whoever asked us
+}
+
+void mfi_bind_fields(lua_State *L, mfi_object_kind kind, lua_CFunction field) {
+  mfi_bind_metatable(L, kind);
+  lua_createtable(L, 0, 1);
+  lua_getfield(L, -2, "__index");
+  lua_pushcfunction(L, field);
+  lua_pushcclosure(L, find_name, 2);
+  lua_setfield(L, -2, "__index");
+  lua_setfield(L, -2, "fields");
+  lua_pop(L, 1);
+}
+
+// The metatable for a new object: its kind's, or a copy with an __index of its own. [-0, +1, m]
+static void push_metatable_of(lua_State *L, mfi_box *b) {
+  mfi_bind_metatable(L, b->kind);
+  if (!has_fields(b->kind))
+    return;
+  lua_getfield(L, -1, "fields");
+  lua_createtable(L, 0, 8); // kind's, fields, own
+  for (lua_pushnil(L); lua_next(L, -4) != 0;) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, -4);
+  }
+  lua_createtable(L, 0, 4);
+  lua_pushlightuserdata(L, b);
+  lua_rawsetp(L, -2, &box_key);
+  lua_pushvalue(L, -3);
+  lua_setmetatable(L, -2);
+  lua_setfield(L, -2, "__index");
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
+// The object is being collected: nobody may find it through its table.
+static void forget_box(lua_State *L, const mfi_box *b) {
+  if (!has_fields(b->kind) || !lua_getmetatable(L, 1))
+    return;
+  lua_getfield(L, -1, "__index");
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, &box_key);
+  lua_pop(L, 2);
+}
+
 // Nothing between the reference and its owner may raise: the userdata comes first.
 mfi_box *mfi_bind_empty(lua_State *L, mfi_object_kind kind) {
   mfi_box *b = lua_newuserdatauv(L, sizeof *b, 1);
@@ -178,7 +259,7 @@ mfi_box *mfi_bind_empty(lua_State *L, mfi_object_kind kind) {
   b->magic = &magic;
   b->m = mfi_bind_context(L);
   b->kind = kind;
-  mfi_bind_metatable(L, kind);
+  push_metatable_of(L, b);
   lua_setmetatable(L, -2);
   return b;
 }
@@ -197,7 +278,7 @@ static void fill_numbers(mfi_box *b) {
   }
 }
 
-static void fill(mfi_box *b, mfi_handle h, uint32_t place) {
+void mfi_bind_own(mfi_box *b, mfi_handle h, uint32_t place) {
   mfi_self *self = b->m->self;
   b->handle = h;
   b->place = place;
@@ -212,16 +293,16 @@ static void fill(mfi_box *b, mfi_handle h, uint32_t place) {
   b->has_pool = j->pool != 0 && mfi_handle_add(self, j->pool, &b->pool_place) == MFI_OK;
 }
 
-static void remember(lua_State *L, mfi_handle h) {
+void mfi_bind_remember(lua_State *L, const mfi_box *b) {
   mfi_weak_push(L, &cache_key, "v");
   lua_pushvalue(L, -2);
-  lua_rawseti(L, -2, (lua_Integer)h);
+  lua_rawseti(L, -2, (lua_Integer)b->handle);
   lua_pop(L, 1);
 }
 
 void mfi_bind_fill(lua_State *L, mfi_box *b, mfi_handle h, uint32_t place) {
-  fill(b, h, place);
-  remember(L, h);
+  mfi_bind_own(b, h, place);
+  mfi_bind_remember(L, b);
 }
 
 mfi_box *mfi_bind_new(lua_State *L, mfi_object_kind kind, mfi_handle h, uint32_t place) {
@@ -262,8 +343,8 @@ void mfi_bind_push(lua_State *L, mfi_handle h) {
   mfi_status st = mfi_handle_add(m->self, h, &place);
   if (st != MFI_OK)
     mfi_bind_raise(L, st, "the object in this message");
-  fill(b, h, place);
-  remember(L, h);
+  mfi_bind_own(b, h, place);
+  mfi_bind_remember(L, b);
 }
 
 static int handle_of(lua_State *L, int idx, uint64_t *handle) {
@@ -328,6 +409,8 @@ void mfi_bind_release(lua_State *L, mfi_box *b) {
     return;
   if (self->slot->held != 0)
     abandon(self, b);
+  if (b->kind == MFI_KIND_QUEUE) // what it has taken it cannot call done any more
+    mfi_queue_ops.abandon(self, mfi_handle_entry(self, b->place), 0);
   if (b->kind == MFI_KIND_POOL && b->m->spares != NULL)
     mfi_exec_close_spares_of(b->m, ((mfi_pool *)(void *)b->o->body)->core);
   b->handle = 0;
@@ -362,6 +445,7 @@ static int collect(lua_State *L) {
   if (is_unasked(b->m->self, b))
     tell_unasked(L);
   mfi_bind_release(L, b);
+  forget_box(L, b);
   return 0;
 }
 

@@ -23,8 +23,9 @@ typedef struct mfi_box {
   // Of a Value or Array, so that an element costs no look into the region; count 0: released.
   char *elements;
   uint64_t count;
-  uint32_t type; // mfi_type
-  uint32_t lost; // of a lock: acquires that a wait on a condition could not get back
+  uint32_t type;           // mfi_type
+  uint32_t lost;           // of a lock: acquires that a wait on a condition could not get back
+  struct mfi_light *light; // shows its fd, see bind/light.c; NULL: nobody asked for that
 } mfi_box;
 
 extern const mfi_codec_hooks mfi_bind_hooks;
@@ -49,6 +50,9 @@ void mfi_bind_release(lua_State *L, mfi_box *box);
 // Pushes the metatable of a kind; methods, ended by NULL, go to its __index table. [-0, +1, m]
 void mfi_bind_metatable(lua_State *L, mfi_object_kind kind);
 void mfi_bind_methods(lua_State *L, mfi_object_kind kind, const luaL_Reg *methods);
+// Gives a kind fields that are computed: field(userdata, key) → value, for what is no method. [-0,
+// +0, m]
+void mfi_bind_fields(lua_State *L, mfi_object_kind kind, lua_CFunction field);
 const char *mfi_bind_kind_name(mfi_object_kind kind);
 
 // Pushes the lock that goes with the Condition at index 1. [-0, +1, v]

@@ -3,8 +3,9 @@
 
 #include "base/assert.h"
 #include "base/fault.h"
+#include "bind/calls.h"
 #include "bind/core.h"
-#include "bind/object.h"
+#include "bind/taken.h"
 
 #include <math.h>
 
@@ -66,48 +67,16 @@ static int queue_put_nowait(lua_State *L) {
 
 // ---- get
 
-typedef struct opening {
-  mfi_box *box;
-  mfi_taken *taken;
-} opening;
-
-static mfi_message message_of(const mfi_taken *t) {
-  return (mfi_message){.bytes = t->bytes, .size = t->size, .refs = t->refs, .nrefs = t->nrefs};
-}
-
-static int decode_block(lua_State *L) {
-  opening *o = lua_touserdata(L, 1);
-  mfi_message m = message_of(o->taken);
-  lua_settop(L, 0);
-  return mfi_decode(o->box->m->codec, L, &m, mfi_context_flags(o->box->m));
-}
-
-// Pushes the value of a message that was taken; its block is freed, whatever happens.
-static void open_taken(lua_State *L, mfi_box *b, mfi_taken *t) {
-  if (t->block == 0) {
-    mfi_message m = message_of(t);
-    mfi_decode(b->m->codec, L, &m, mfi_context_flags(b->m));
-    return;
-  }
-  opening o = {b, t};
-  lua_pushcfunction(L, decode_block);
-  lua_pushlightuserdata(L, &o);
-  int status = lua_pcall(L, 1, 1, 0);
-  mfi_message_free(b->m->self, t->block);
-  if (status != LUA_OK)
-    lua_error(L);
-}
-
 static int get(lua_State *L, mfi_box *b, mfi_ns until, const char *when_empty) {
   mfi_taken t;
   mfi_status st;
-  while ((st = mfi_queue_get(b->m->self, b->o, until, &t)) == MFI_INTERRUPTED)
+  while ((st = mfi_queue_take(b->m->self, b->o, b->place, until, &t)) == MFI_INTERRUPTED)
     mfi_context_look_up(L);
   if (st == MFI_TIMEDOUT)
     return give_reason(L, when_empty);
   if (st != MFI_OK)
     return give_reason(L, "closed");
-  open_taken(L, b, &t);
+  mfi_bind_open_taken(L, b, &t);
   return 1;
 }
 
@@ -241,7 +210,8 @@ static lua_Integer take_there(lua_State *L, mfi_box *b, lua_Integer n, lua_Integ
   for (;;) {
     size_t used, size;
     uint32_t want = max - n > 100000 ? 100000 : (uint32_t)(max - n);
-    uint32_t got = mfi_queue_get_packed(b->m->self, b->o, room, sizeof room, want, &used);
+    uint32_t got =
+        mfi_queue_take_packed(b->m->self, b->o, b->place, room, sizeof room, want, &used);
     const char *at = room;
     for (uint32_t i = 0; i < got; i++) {
       mfi_message m = {.bytes = mfi_queue_unpack(&at, &size)};
@@ -266,7 +236,7 @@ static int queue_get_many(lua_State *L) {
   n = take_there(L, b, 0, max);
   while (n < max) { // the first message is waited for; large ones come one by one
     mfi_taken t;
-    mfi_status st = mfi_queue_get(b->m->self, b->o, n == 0 ? until : 0, &t);
+    mfi_status st = mfi_queue_take(b->m->self, b->o, b->place, n == 0 ? until : 0, &t);
     if (st == MFI_INTERRUPTED) {
       mfi_context_look_up(L);
       continue;
@@ -275,13 +245,40 @@ static int queue_get_many(lua_State *L) {
       return give_reason(L, st == MFI_CLOSED ? "closed" : "timeout");
     if (st != MFI_OK)
       break;
-    open_taken(L, b, &t);
+    mfi_bind_open_taken(L, b, &t);
     lua_rawseti(L, -2, ++n);
     n = take_there(L, b, n, max);
   }
   lua_pushinteger(L, n);
   lua_setfield(L, -2, "n");
   return 1;
+}
+
+// ---- Done
+
+static int queue_task_done(lua_State *L) {
+  mfi_box *b = self_of(L, "task_done");
+  if (mfi_queue_task_done(b->m->self, b->o, b->place) == MFI_OK)
+    return 0;
+  return luaL_error(L,
+                    "cannot call task_done on Queue(#%I): all messages that were taken from it "
+                    "are done already",
+                    (LUAI_UACINT)b->o->number);
+}
+
+static mfi_status wait_done(mfi_self *self, void *what, mfi_ns until) {
+  return mfi_queue_join(self, what, until);
+}
+
+static int queue_join(lua_State *L) {
+  mfi_box *b = self_of(L, "join");
+  mfi_ns until = mfi_bind_timeout(L, 2, "join", NULL);
+  bool done = mfi_bind_wait(L, NULL, wait_done, NULL, b->o, until) == MFI_OK;
+  lua_pushboolean(L, done);
+  if (done)
+    return 1;
+  lua_pushliteral(L, "timeout");
+  return 2;
 }
 
 // ---- The rest
@@ -352,6 +349,8 @@ void mfi_bind_open_queue(lua_State *L) {
                                      {"get_nowait", queue_get_nowait},
                                      {"put_many", queue_put_many},
                                      {"get_many", queue_get_many},
+                                     {"task_done", queue_task_done},
+                                     {"join", queue_join},
                                      {"size", queue_size},
                                      {"qsize", queue_size},
                                      {"empty", queue_empty},
@@ -364,6 +363,7 @@ void mfi_bind_open_queue(lua_State *L) {
   mfi_bind_metatable(L, MFI_KIND_QUEUE);
   luaL_setfuncs(L, meta, 0);
   lua_pop(L, 1);
+  mfi_bind_open_fields(L, MFI_KIND_QUEUE);
   lua_pushcfunction(L, core_queue);
   lua_setfield(L, -2, "Queue");
 }

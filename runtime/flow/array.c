@@ -113,5 +113,5 @@ static void destroy_cell(mfi_self *self, void *body) {
   mfi_handle_unhold(self, &((mfi_cell *)body)->lock);
 }
 
-const mfi_object_ops mfi_array_ops = {"Array", destroy_array, NULL};
-const mfi_object_ops mfi_cell_ops = {"Value", destroy_cell, NULL};
+const mfi_object_ops mfi_array_ops = {"Array", destroy_array, NULL, NULL};
+const mfi_object_ops mfi_cell_ops = {"Value", destroy_cell, NULL, NULL};

@@ -71,6 +71,10 @@ static bool has_next(mfi_self *self, void *what) {
   return oldest != 0 && load_seqcst(&mfi_job_at(self, oldest)->state) == MFI_JOB_ENDED;
 }
 
+bool mfi_batch_is_ready(mfi_self *self, void *body) {
+  return has_next(self, body) || is_over(self, body);
+}
+
 mfi_status mfi_batch_wait_next(mfi_self *self, mfi_object *batch, mfi_ns until) {
   mfi_batch *b = mfi_batch_of(batch);
   if (load_acquire(&b->oldest) == 0)
@@ -190,4 +194,4 @@ static void destroy(mfi_self *self, void *body) {
     mfi_handle_unhold(self, &b->core);
 }
 
-const mfi_object_ops mfi_batch_ops = {"Batch", destroy, NULL};
+const mfi_object_ops mfi_batch_ops = {"Batch", destroy, NULL, NULL};

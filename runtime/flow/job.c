@@ -275,11 +275,16 @@ static void unhold_results(mfi_self *self, mfi_ref job) {
     }
 }
 
-void mfi_job_release(mfi_self *self, mfi_ref job) {
+void mfi_job_drop_items(mfi_self *self, mfi_ref job) {
   mfi_job *j = mfi_job_at(self, job);
   for (uint32_t i = 0; i < j->nrefs; i++)
     if (refs_of(j)[i] != 0)
       mfi_handle_unhold(self, &refs_of(j)[i]);
+}
+
+void mfi_job_release(mfi_self *self, mfi_ref job) {
+  mfi_job *j = mfi_job_at(self, job);
+  mfi_job_drop_items(self, job);
   unhold_partial(self, j);
   if (j->result_refs != 0)
     unhold_results(self, job);
@@ -295,4 +300,4 @@ static void destroy(mfi_self *self, void *body) {
   mfi_job_release(self, mfi_ref_of(self, (mfi_block *)body - 1));
 }
 
-const mfi_object_ops mfi_job_ops = {"Future", destroy, NULL};
+const mfi_object_ops mfi_job_ops = {"Future", destroy, NULL, NULL};

@@ -147,6 +147,10 @@ void mfi_job_settle(mfi_self *self, mfi_ref job);
 // stopped.
 void mfi_job_charge(mfi_self *self, mfi_ref job, mfi_status status, const mfi_death *death);
 
+// Gives back what the items of a running job refer to, once all have ended: its Futures may live
+// for long.
+void mfi_job_drop_items(mfi_self *self, mfi_ref job);
+
 // Gives back what a job in hand refers to: for its end and for burial. May be repeated.
 void mfi_job_release(mfi_self *self, mfi_ref job);
 

@@ -6,8 +6,7 @@
 #include "base/atomic.h"
 #include "flow/beacon.h"
 #include "flow/bury.h"
-#include "flow/pool.h"
-#include "flow/queue.h"
+#include "flow/select.h"
 #include "os/process.h"
 
 #include <stdlib.h>
@@ -18,60 +17,26 @@
 
 struct mfi_light {
   mfi_self self; // the thread's, since it runs
-  mfi_event *event;
-  bool (*is_lit)(const mfi_light *l);
-  void *what;
+  mfi_watch shown;
   bool lit;      // so is fd; under mutex
-  bool once;     // what has ended has ended
   uint32_t quit; // atomic
   pthread_t thread;
   pthread_mutex_t mutex; // fd and what it shows agree
   int fd;                // set once
 };
 
-// ---- What there is to show
-
-static bool worker_has_ended(const mfi_light *l) {
-  return load_seqcst(&mfi_worker_of(l->what)->state) == MFI_WORKER_ENDED;
+static bool slot_has_due(mfi_self *self, void *what) {
+  MFI_UNUSED(self);
+  return load_seqcst(&((mfi_slot *)what)->due) != 0;
 }
 
-static bool job_has_ended(const mfi_light *l) {
-  return load_seqcst(&((mfi_job *)l->what)->state) == MFI_JOB_ENDED;
-}
-
-static bool queue_is_ready(const mfi_light *l) {
-  mfi_queue *q = mfi_queue_of(l->what);
-  return load_seqcst(&q->closed) != 0 || mfi_queue_size(l->what) != 0;
-}
-
-static bool slot_has_due(const mfi_light *l) {
-  return load_seqcst(&((mfi_slot *)l->what)->due) != 0;
-}
-
-static void show(mfi_light *l, mfi_handle h) {
-  mfi_self *self = &l->self;
-  mfi_object_kind kind = mfi_handle_kind(self, h);
-  l->what = mfi_object_of(self, h);
-  if (kind == MFI_KIND_WORKER) {
-    l->event = &mfi_worker_of(l->what)->changed;
-    l->is_lit = worker_has_ended;
-    l->once = true;
-  } else if (kind == MFI_KIND_QUEUE) {
-    l->event = &mfi_queue_of(l->what)->not_empty;
-    l->is_lit = queue_is_ready;
-  } else if (kind == MFI_KIND_JOB) {
-    l->what = mfi_job_at(self, mfi_counted_ref(self, h));
-    l->event = mfi_event_of(self, mfi_counted_ref(self, h));
-    l->is_lit = job_has_ended;
-    l->once = true;
-  }
-}
+static bool is_lit(mfi_light *l) { return l->shown.is_ready(&l->self, l->shown.what); }
 
 // ---- The thread
 
 void mfi_light_look(mfi_light *l) {
   pthread_mutex_lock(&l->mutex);
-  bool lit = l->is_lit(l);
+  bool lit = is_lit(l);
   if (lit && !l->lit)
     mfi_beacon_light(l->fd);
   else if (!lit && l->lit)
@@ -83,7 +48,7 @@ void mfi_light_look(mfi_light *l) {
 static bool is_lit_or_quit(mfi_self *self, void *what) {
   mfi_light *l = what;
   MFI_UNUSED(self);
-  return load_seqcst(&l->quit) != 0 || l->is_lit(l);
+  return load_seqcst(&l->quit) != 0 || is_lit(l);
 }
 
 static bool is_to_quit(mfi_self *self, void *what) {
@@ -105,11 +70,11 @@ static void *light_main(void *arg) {
   mfi_event *own = mfi_event_of(&l->self, mfi_slot_id(&l->self, l->self.index));
   store_release(&l->self.slot->tid, (uint32_t)mfi_os_tid());
   while (load_seqcst(&l->quit) == 0) {
-    wait(l, l->event, is_lit_or_quit, MFI_NEVER);
+    wait(l, l->shown.event, is_lit_or_quit, MFI_NEVER);
     mfi_light_look(l);
-    if (l->once && l->is_lit(l))
+    if (l->shown.once && is_lit(l))
       break;
-    while (load_seqcst(&l->quit) == 0 && l->is_lit(l)) {
+    while (load_seqcst(&l->quit) == 0 && is_lit(l)) {
       wait(l, own, is_to_quit, mfi_os_now() + LOOK_NS);
       mfi_light_look(l); // others may have put it out meanwhile
     }
@@ -150,7 +115,7 @@ static mfi_light *make(mfi_self *self) {
 
 // Takes it over.
 static mfi_light *start(mfi_light *l, mfi_self *self) {
-  if (l->fd >= 0 && l->is_lit != NULL) {
+  if (l->fd >= 0 && l->shown.is_ready != NULL) {
     mfi_light_look(l);
     if (mfi_os_thread_open(&l->thread, light_main, l, STACK_BYTES) == MFI_OK)
       return l;
@@ -165,7 +130,7 @@ mfi_light *mfi_light_open(mfi_self *self, mfi_handle h) {
   if (l == NULL)
     return NULL;
   if (mfi_handle_add(&l->self, h, &place) == MFI_OK)
-    show(l, h);
+    mfi_watch_of(self, h, &l->shown);
   return start(l, self);
 }
 
@@ -173,9 +138,9 @@ mfi_light *mfi_light_open_due(mfi_self *self) {
   mfi_light *l = make(self);
   if (l == NULL)
     return NULL;
-  l->what = self->slot;
-  l->event = mfi_event_of(self, mfi_slot_id(self, self->index));
-  l->is_lit = slot_has_due;
+  l->shown = (mfi_watch){.event = mfi_event_of(self, mfi_slot_id(self, self->index)),
+                         .is_ready = slot_has_due,
+                         .what = self->slot};
   return start(l, self);
 }
 

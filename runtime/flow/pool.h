@@ -150,6 +150,8 @@ mfi_status mfi_batch_make(mfi_self *self, mfi_handle core, const mfi_batch_confi
 mfi_status mfi_batch_wait(mfi_self *self, mfi_object *batch, mfi_ns until);
 // Waits until mfi_batch_take would give a job. MFI_CLOSED: it has none any more.
 mfi_status mfi_batch_wait_next(mfi_self *self, mfi_object *batch, mfi_ns until);
+// One of the two would not wait. An mfi_ready_fn of the body.
+bool mfi_batch_is_ready(mfi_self *self, void *body);
 // Takes up to `max` jobs into the caller's hand, the newest of them on top: the oldest ones as far
 // as they have ended, or, unordered, those that ended first. mfi_job_discard them. How many.
 uint32_t mfi_batch_take(mfi_self *self, mfi_object *batch, mfi_ref *out, uint32_t max);

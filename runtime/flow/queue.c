@@ -346,4 +346,4 @@ static void destroy(mfi_self *self, void *body) {
   mfi_queue_drain(self, (mfi_object *)(void *)((char *)body - offsetof(mfi_object, body)));
 }
 
-const mfi_object_ops mfi_queue_ops = {"Queue", destroy, mfi_queue_abandon};
+const mfi_object_ops mfi_queue_ops = {"Queue", destroy, mfi_queue_abandon, NULL};

@@ -88,6 +88,11 @@ typedef mfi_status mfi_accept_fn(void *ctx, const mfi_taken *message);
 mfi_status mfi_queue_get_if(mfi_self *self, mfi_object *o, mfi_ns until, mfi_accept_fn *accept,
                             void *ctx, mfi_taken *out);
 
+// A message is there, or the end: a get would not wait. An mfi_ready_fn of the body.
+bool mfi_queue_is_ready(mfi_self *self, void *body);
+// Waits for that, taking nothing. MFI_OK, MFI_TIMEDOUT, MFI_INTERRUPTED.
+mfi_status mfi_queue_wait(mfi_self *self, mfi_object *o, mfi_ns until);
+
 uint64_t mfi_queue_size(mfi_object *o);
 bool mfi_queue_is_full(mfi_object *o);
 void mfi_queue_close(mfi_self *self, mfi_object *o);

@@ -8,9 +8,9 @@
 
 #include <string.h>
 
-static bool has_message(mfi_self *self, void *what) {
+bool mfi_queue_is_ready(mfi_self *self, void *body) {
   MFI_UNUSED(self);
-  mfi_queue *q = what;
+  mfi_queue *q = body;
   mfi_mark head = load_seqcst(&q->head);
   return mfi_mark_count(head, load_seqcst(&q->tail)) != 0 || load_seqcst(&q->closed) != 0;
 }
@@ -173,7 +173,7 @@ static mfi_status get(mfi_self *self, mfi_object *o, const manner *m, mfi_ns unt
       break;
     st = MFI_TIMEDOUT;
     if (until != 0)
-      st = mfi_event_await(self, &q->not_empty, has_message, q, until);
+      st = mfi_event_await(self, &q->not_empty, mfi_queue_is_ready, q, until);
     if (st != MFI_OK)
       break;
   }
@@ -201,6 +201,13 @@ mfi_status mfi_queue_take(mfi_self *self, mfi_object *o, uint32_t place, mfi_ns 
                           mfi_taken *out) {
   manner m = {NULL, NULL, place};
   return get(self, o, &m, until, out);
+}
+
+mfi_status mfi_queue_wait(mfi_self *self, mfi_object *o, mfi_ns until) {
+  mfi_queue *q = mfi_queue_of(o);
+  mfi_status st = mfi_event_await(self, &q->not_empty, mfi_queue_is_ready, q, until);
+  mfi_event_leave(self);
+  return st;
 }
 
 // ---- Getting many
@@ -293,6 +300,47 @@ mfi_status mfi_queue_join(mfi_self *self, mfi_object *o, mfi_ns until) {
 }
 
 // ---- Ending
+
+static uint32_t references_in(const mfi_taken *t, mfi_handle h) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < t->nrefs; i++)
+    n += t->refs[i] == h;
+  return n;
+}
+
+// Under o->second: the references to h in all records, none of which is taken.
+static uint32_t count_references(mfi_self *self, mfi_object *o, mfi_handle h) {
+  mfi_queue *q = mfi_queue_of(o);
+  uint32_t n = 0;
+  uint64_t position = mfi_mark_position(q->head);
+  mfi_ref ring = q->head_ring;
+  while (ring != 0) {
+    mfi_ring *r = mfi_ring_at(self, ring);
+    mfi_mark tail = load_acquire(&q->tail); // before `next`, see sees_more
+    ring = load_acquire(&r->next);
+    uint64_t end = ring != 0 ? r->end : mfi_mark_position(tail);
+    while (mfi_mark_bytes(position, end) != 0) {
+      mfi_record *rec = mfi_ring_record(r, position);
+      mfi_taken t;
+      t.nrefs = 0;
+      if (rec->kind == MFI_RECORD_BLOCK)
+        describe(self, rec, &t);
+      n += references_in(&t, h);
+      position += mfi_record_length(rec) / 8;
+    }
+  }
+  return n;
+}
+
+void mfi_queue_pull_last(mfi_self *self, mfi_object *o, mfi_handle h, uint32_t refs) {
+  manner m = {NULL, NULL, NOBODY};
+  mfi_taken taken;
+  mfi_lock_take(self, &o->second);
+  if (count_references(self, o, h) == refs)
+    while (take(self, o, &m, &taken) == MFI_OK)
+      continue;
+  mfi_lock_give(self, &o->second);
+}
 
 void mfi_queue_drain(mfi_self *self, mfi_object *o) {
   mfi_queue *q = mfi_queue_of(o);

@@ -2,6 +2,7 @@
 #include "flow/runtime.h"
 
 #include "flow/array.h"
+#include "flow/connection.h"
 #include "flow/message.h"
 #include "flow/pool.h"
 #include "flow/queue.h"
@@ -16,7 +17,7 @@ const mfi_object_ops *const mfi_flow_ops[MFI_KINDS] = {
     [MFI_KIND_JOB] = &mfi_job_ops,         [MFI_KIND_WORKER] = &mfi_worker_ops,
     [MFI_KIND_VALUE] = &mfi_cell_ops,      [MFI_KIND_ARRAY] = &mfi_array_ops,
     [MFI_KIND_EVENT] = &mfi_flag_ops,      [MFI_KIND_CONDITION] = &mfi_condition_ops,
-    [MFI_KIND_BARRIER] = &mfi_barrier_ops,
+    [MFI_KIND_BARRIER] = &mfi_barrier_ops, [MFI_KIND_CONNECTION] = &mfi_connection_ops,
 };
 
 static void drop_job(mfi_self *self, mfi_ref block) { mfi_job_release(self, block); }

@@ -160,6 +160,10 @@ static void end_block(mfi_self *self, mfi_ref *word) {
     mfi_message_free(self, block);
 }
 
+void mfi_worker_drop_payload(mfi_self *self, mfi_object *o) {
+  end_block(self, &mfi_worker_of(o)->spec);
+}
+
 static void destroy(mfi_self *self, void *body) {
   mfi_worker *w = body;
   end_block(self, &w->spec);
@@ -168,4 +172,4 @@ static void destroy(mfi_self *self, void *body) {
     mfi_handle_unhold(self, &w->pool);
 }
 
-const mfi_object_ops mfi_worker_ops = {"Process", destroy, NULL};
+const mfi_object_ops mfi_worker_ops = {"Process", destroy, NULL, NULL};

@@ -73,6 +73,9 @@ mfi_status mfi_worker_start(mfi_self *self, mfi_handle h, const mfi_source *payl
 
 // What is to be run: the codec's message of the worker or of its pool.
 mfi_body *mfi_worker_payload(mfi_self *self, mfi_object *o, const void **bytes, uint64_t *size);
+// It has been read: what it refers to is its reader's affair now. Of a worker with a target of its
+// own; does nothing the second time. By the worker, or once that has ended.
+void mfi_worker_drop_payload(mfi_self *self, mfi_object *o);
 
 // Waits for the end. MFI_OK, MFI_TIMEDOUT, MFI_INTERRUPTED.
 mfi_status mfi_worker_join(mfi_self *self, mfi_object *o, mfi_ns until);

@@ -93,8 +93,10 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
                   mfi_object_of(self, core)); // with the own table, where it is a thread's end
   mfi_handles_bury(self, slot);
   mfi_heap_bury(self, slot);
-  if (o != NULL)
+  if (o != NULL) {
+    mfi_worker_drop_payload(self, o);
     mark_ended(self, o, exitcode);
+  }
   if (h != 0)
     mfi_handle_unhold(self, &s->worker);
   uint64_t id = mfi_slot_id(self, slot);

@@ -149,6 +149,7 @@ mfi_object_kind mfi_handle_kind(mfi_self *self, mfi_handle h) {
 typedef struct count {
   uint32_t *refs;
   mfi_lock *lock;
+  uint32_t kind;
 } count;
 
 static bool find_count(mfi_self *self, mfi_handle h, count *out) {
@@ -163,11 +164,13 @@ static bool find_count(mfi_self *self, mfi_handle h, count *out) {
       return false;
     o = entry_at(self, home);
     out->refs = &c->refs;
+    out->kind = MFI_KIND_JOB;
   } else {
     o = mfi_object_of(self, h);
     if (o == NULL)
       return false;
     out->refs = &o->refs;
+    out->kind = load_relaxed(&o->kind);
   }
   out->lock = &o->lock;
   return true;
@@ -249,9 +252,10 @@ static void drop(mfi_self *self, uint64_t *word) {
     change_dying(self, c.lock, h);
   mfi_lock_commit(self, c.lock);
   mfi_lock_give(self, c.lock);
-  if (!last)
-    return;
-  end(self, h);
+  if (last)
+    end(self, h);
+  else if (self->ops[c.kind]->let_go != NULL)
+    self->ops[c.kind]->let_go(self, h);
 }
 
 void mfi_handle_unhold(mfi_self *self, uint64_t *word) { drop(self, word); }

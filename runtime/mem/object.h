@@ -32,6 +32,7 @@ typedef enum mfi_object_kind {
   MFI_KIND_WORKER,
   MFI_KIND_VALUE,
   MFI_KIND_ARRAY,
+  MFI_KIND_CONNECTION,
   MFI_KINDS
 } mfi_object_kind;
 
@@ -70,6 +71,8 @@ typedef struct mfi_object_ops {
   // The worker `id` ended, or a task on it: give back what it held through this entry (aux:
   // permits), as abandoned. NULL: nothing can be held.
   void (*abandon)(mfi_self *self, struct mfi_held *entry, uint64_t id);
+  // A reference was dropped by self, others are left. NULL: that is nothing to look at.
+  void (*let_go)(mfi_self *self, mfi_handle h);
 } mfi_object_ops;
 
 // An entry of a slot's handle table.

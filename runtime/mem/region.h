@@ -56,6 +56,7 @@ typedef struct mfi_region {
   mfi_heap heap;
   mfi_fault_table faults;
   mfi_stream_lock streams[2];
+  _Alignas(64) uint64_t any[8];                  // an event, sync/event.h
   _Alignas(64) uint64_t parking[MFI_PARKING][8]; // events of things that come and go, sync/event.h
 } mfi_region;
 
@@ -72,6 +73,7 @@ struct mfi_self {
   uint32_t depth;                   // inner locks that it holds
   bool ending;                      // it ends the objects of slot->dying
   bool woken;                       // a wake came since the last mfi_event_done
+  uint32_t turn;                    // where the next select begins to look, see flow/select
 };
 
 // Makes a region of `size` bytes (0: half of the memory). self gets slot 1.

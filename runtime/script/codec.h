@@ -62,6 +62,7 @@ enum {                       // mfi_encoded.flags; they are the message's first 
   MFI_MESSAGE_REFS = 1,      // has shared references or cycles
   MFI_MESSAGE_FUNCTIONS = 2, // has bytecode or calls: mfi_decode wants MFI_DECODE_FUNCTIONS
   MFI_MESSAGE_POINTERS = 4,  // has light userdata good in the sender's process only
+  MFI_MESSAGE_BYTES = 8,     // a string that send_bytes has sent
 };
 
 typedef struct mfi_encoded {

@@ -197,6 +197,7 @@ static int run_target(lua_State *L) {
   mfi_exec_set_context(L, l->m, &part[0]);
   mfi_exec_begin(L, l->self);
   mfi_decode(l->m->codec, L, &part[1], MFI_DECODE_WORKER);
+  mfi_worker_drop_payload(l->self, l->worker);
   int n = mfi_exec_call(L, 1);
   mfi_encoded e;
   mfi_encode(l->m->codec, L, 1, n, "result", 0, &e);

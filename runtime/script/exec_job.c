@@ -268,6 +268,8 @@ static enum run run_items(mfi_context *m, mfi_ref job) {
 static void end_job(mfi_context *m, mfi_object *core, mfi_ref job, mfi_status status, mfi_ref *next,
                     uint32_t kick) {
   mfi_core *c = mfi_core_of(core);
+  if (status == MFI_OK)
+    mfi_job_drop_items(m->self, job);
   bool go_on = next != NULL && c->max_tasks == 0 && load_acquire(&c->kick) == kick &&
                load_relaxed(&m->self->slot->stop) == 0;
   if (go_on)

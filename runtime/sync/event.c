@@ -9,6 +9,8 @@
 #include <limits.h>
 
 #define SLEEPERS 1u
+#define WATCHED 2u
+#define WAKE 4u // what one wake adds
 #define ALL_NOTES (MFI_NOTE_STOP | MFI_NOTE_INTERRUPT | MFI_NOTE_DUE)
 
 #ifdef MFI_TINY
@@ -96,10 +98,28 @@ static uint32_t announce(mfi_event *e) {
 
 static bool noted(mfi_self *self) { return (load_seqcst(&self->slot->notes) & ALL_NOTES) != 0; }
 
-static mfi_status sleep_on(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
-                           mfi_ns until) {
+// Behind the announcement on `any`: who changes what one of these stands for wakes that.
+static void watch(const mfi_events *all) {
+  for (uint32_t i = 0; i < all->n; i++)
+    if ((load_seqcst(&all->event[i]->word) & WATCHED) == 0)
+      fetch_or_seqcst(&all->event[i]->word, WATCHED);
+}
+
+// What somebody sleeps for: on `e`, for its own sake or (`all`, else none) for these.
+typedef struct bed {
+  mfi_event *e;
+  mfi_events all;
+  mfi_ready_fn *ready;
+  void *what;
+} bed;
+
+static mfi_status sleep_on(mfi_self *self, const bed *b, mfi_ns until) {
+  mfi_event *e = b->e;
+  mfi_ready_fn *ready = b->ready;
+  void *what = b->what;
   for (;;) {
     uint32_t word = announce(e);
+    watch(&b->all);
     if (ready(self, what))
       return MFI_OK;
     if (noted(self))
@@ -120,22 +140,37 @@ static void pass_baton(mfi_self *self, mfi_event *e) {
   self->woken = false;
 }
 
-mfi_status mfi_event_await(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
-                           mfi_ns until) {
-  if (until != 0 && glance(self, ready, what))
+static mfi_status await(mfi_self *self, const bed *b, mfi_ns until) {
+  if (until != 0 && glance(self, b->ready, b->what))
     return MFI_OK;
-  store_seqcst(&self->slot->sleeping_on, mfi_ref_of(self, e)); // pairs with mfi_note's load
-  if (ready(self, what))
+  store_seqcst(&self->slot->sleeping_on, mfi_ref_of(self, b->e)); // pairs with mfi_note's load
+  if (b->ready(self, b->what))
     return MFI_OK;
   if (noted(self))
     return MFI_INTERRUPTED;
   if (until == 0)
     return MFI_TIMEDOUT;
-  if (look_for_a_while(self, e, ready, what, until))
+  if (look_for_a_while(self, b->e, b->ready, b->what, until))
     return MFI_OK;
-  mfi_status st = sleep_on(self, e, ready, what, until);
+  return sleep_on(self, b, until);
+}
+
+mfi_status mfi_event_await(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
+                           mfi_ns until) {
+  bed b = {.e = e, .ready = ready, .what = what};
+  mfi_status st = await(self, &b, until);
   if (st != MFI_OK)
     pass_baton(self, e);
+  return st;
+}
+
+static mfi_event *any_of(mfi_self *self) { return (mfi_event *)(void *)self->region->any; }
+
+mfi_status mfi_event_await_any(mfi_self *self, const mfi_events *all, mfi_ready_fn *ready,
+                               void *what, mfi_ns until) {
+  bed b = {.e = any_of(self), .all = *all, .ready = ready, .what = what};
+  mfi_status st = await(self, &b, until);
+  self->woken = false; // `any` is only woken for all: there is no baton
   return st;
 }
 
@@ -180,26 +215,40 @@ void mfi_event_will_not_wake(mfi_self *self, mfi_event *e) {
 
 static void wake_all(mfi_event *e) {
   uint32_t old = load_seqcst(&e->word);
-  while (!cas_seqcst(&e->word, &old, (old + 2) & ~SLEEPERS))
+  while (!cas_seqcst(&e->word, &old, (old + WAKE) & ~SLEEPERS))
     continue;
   MFI_STEP();
   if ((old & SLEEPERS) != 0)
     mfi_os_wake(&e->word, INT_MAX);
 }
 
+// Who waits for this event among others.
+static void wake_watchers(mfi_self *self, mfi_event *e) {
+  fetch_and_seqcst(&e->word, ~WATCHED);
+  MFI_STEP();
+  if ((load_seqcst(&any_of(self)->word) & SLEEPERS) != 0)
+    wake_all(any_of(self));
+}
+
 void mfi_event_wake_one(mfi_self *self, mfi_event *e) {
-  if ((load_seqcst(&e->word) & SLEEPERS) != 0) {
-    fetch_add_seqcst(&e->word, 2u);
+  uint32_t word = load_seqcst(&e->word);
+  if ((word & SLEEPERS) != 0) {
+    fetch_add_seqcst(&e->word, WAKE);
     MFI_STEP();
     if (mfi_os_wake(&e->word, 1) == 0)
       wake_all(e);
   }
+  if ((word & WATCHED) != 0)
+    wake_watchers(self, e);
   mfi_event_will_not_wake(self, e);
 }
 
 void mfi_event_wake_all(mfi_self *self, mfi_event *e) {
-  if ((load_seqcst(&e->word) & SLEEPERS) != 0)
+  uint32_t word = load_seqcst(&e->word);
+  if ((word & SLEEPERS) != 0)
     wake_all(e);
+  if ((word & WATCHED) != 0)
+    wake_watchers(self, e);
   mfi_event_will_not_wake(self, e);
 }
 
@@ -218,7 +267,7 @@ void mfi_note(mfi_self *self, uint32_t slot, uint32_t notes) {
     return;
   // Bit 0 stays: a death before the wake strands nobody else.
   mfi_event *e = mfi_at(self, ref);
-  fetch_add_seqcst(&e->word, 2u);
+  fetch_add_seqcst(&e->word, WAKE);
   mfi_os_wake(&e->word, INT_MAX);
 }
 
@@ -235,9 +284,11 @@ static void bury_one(mfi_self *self, uint32_t dead, mfi_ref ref) {
   mfi_event *e = mfi_at(self, ref);
   uint32_t looker = dead;
   cas_seqcst(&e->looker, &looker, 0u);
-  // Whether or not bit 0 is set: the dead one may have cleared it and not woken.
+  // Whether or not the bits are set: the dead one may have cleared them and not woken.
   wake_all(e);
   mfi_os_wake(&e->word, INT_MAX);
+  wake_watchers(self, e);
+  mfi_os_wake(&any_of(self)->word, INT_MAX);
 }
 
 void mfi_event_bury(mfi_self *self, uint32_t dead_slot) {

@@ -1,7 +1,8 @@
 // Events: the only place where workers sleep. Floor 3.
 //
-// An event is an event count on a shared futex: bits 31..1 count wakes, bit 0 says "someone may
-// sleep". It goes with a condition that is changed under some lock and can be looked at without it.
+// An event is an event count on a shared futex: bits 31..2 count wakes, bit 0 says "someone may
+// sleep", bit 1 "someone may sleep on the region's `any` because of it". It goes with a condition
+// that is changed under some lock and can be looked at without it.
 //
 // Why no wake is lost: a waker changes the condition, gives the lock, then reads bit 0; a sleeper
 // sets bit 0, then looks at the condition, then sleeps while the word is still the one with its
@@ -13,6 +14,12 @@
 // sleeper names its event in its slot until it has taken (mfi_event_done), a waker before its
 // commit and until after the wake; the burial of either wakes all on it. So a death between any two
 // instructions strands nobody.
+//
+// Who waits for the first of several events (mfi_event_await_any) sleeps on one event that all such
+// waiters of a region share, `any`: sets bit 0 there, then bit 1 in each of its events, then looks
+// at all, then sleeps. A waker that finds bit 1 clears it and wakes all on `any`, besides who
+// sleeps on the event itself: both, as either may leave without taking. Bit 1 outlives its waiter;
+// the next wake clears it, and finds nobody. A waker that dies in between named the event.
 //
 // An event's memory must stay an event while anybody may wake it: a waker holds a reference to what
 // it lies in until the wake is over. Who sends a note has no such reference; it holds the slot's
@@ -40,6 +47,14 @@ typedef bool mfi_ready_fn(mfi_self *self, void *what);
 // the end it calls mfi_event_done when it has taken, mfi_event_leave when it has not.
 mfi_status mfi_event_await(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
                            mfi_ns until);
+//
+// The same for the first of n events; ready looks at the conditions of all of them.
+typedef struct mfi_events {
+  mfi_event *const *event;
+  uint32_t n;
+} mfi_events;
+mfi_status mfi_event_await_any(mfi_self *self, const mfi_events *all, mfi_ready_fn *ready,
+                               void *what, mfi_ns until);
 void mfi_event_done(mfi_self *self);
 void mfi_event_leave(mfi_self *self); // passes the baton on, if a wake had come
 

@@ -9,13 +9,8 @@
 
 #define SET ((uint64_t)1)
 
-typedef struct watch {
-  mfi_flag *flag;
-  uint64_t seen;
-} watch;
-
-static bool was_set(mfi_self *self, void *what) {
-  const watch *w = what;
+bool mfi_flag_was_set(mfi_self *self, void *what) {
+  const mfi_flag_watch *w = what;
   uint64_t now = load_seqcst(&w->flag->state);
   MFI_UNUSED(self);
   return (now & SET) != 0 || now >> 1 != w->seen >> 1;
@@ -43,10 +38,10 @@ bool mfi_flag_is_set(mfi_object *o) { return (load_acquire(&mfi_flag_of(o)->stat
 uint64_t mfi_flag_look(mfi_object *o) { return load_acquire(&mfi_flag_of(o)->state); }
 
 mfi_status mfi_flag_wait(mfi_self *self, mfi_object *o, uint64_t seen, mfi_ns until) {
-  watch w = {mfi_flag_of(o), seen};
-  if (was_set(self, &w))
+  mfi_flag_watch w = {mfi_flag_of(o), seen};
+  if (mfi_flag_was_set(self, &w))
     return MFI_OK;
-  mfi_status st = mfi_event_await(self, &w.flag->changed, was_set, &w, until);
+  mfi_status st = mfi_event_await(self, &w.flag->changed, mfi_flag_was_set, &w, until);
   mfi_event_done(self);
   return st;
 }

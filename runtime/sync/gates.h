@@ -24,6 +24,12 @@ void mfi_flag_clear(mfi_object *o);
 bool mfi_flag_is_set(mfi_object *o);
 // What a waiter takes along: the state when it came.
 uint64_t mfi_flag_look(mfi_object *o);
+// Is it set, or has been since `seen`? An mfi_ready_fn of a watch.
+typedef struct mfi_flag_watch {
+  mfi_flag *flag;
+  uint64_t seen;
+} mfi_flag_watch;
+bool mfi_flag_was_set(mfi_self *self, void *watch);
 // Waits until it is set, or has been since `seen`. MFI_OK, MFI_TIMEDOUT, MFI_INTERRUPTED.
 mfi_status mfi_flag_wait(mfi_self *self, mfi_object *o, uint64_t seen, mfi_ns until);
 

@@ -184,7 +184,7 @@ static void destroy(mfi_self *self, void *body) {
   MFI_UNUSED(body);
 }
 
-const mfi_object_ops mfi_lock_ops = {"Lock", destroy, lock_abandon};
-const mfi_object_ops mfi_rlock_ops = {"RLock", destroy, lock_abandon};
-const mfi_object_ops mfi_semaphore_ops = {"Semaphore", destroy, NULL};
-const mfi_object_ops mfi_bounded_ops = {"BoundedSemaphore", destroy, semaphore_abandon};
+const mfi_object_ops mfi_lock_ops = {"Lock", destroy, lock_abandon, NULL};
+const mfi_object_ops mfi_rlock_ops = {"RLock", destroy, lock_abandon, NULL};
+const mfi_object_ops mfi_semaphore_ops = {"Semaphore", destroy, NULL, NULL};
+const mfi_object_ops mfi_bounded_ops = {"BoundedSemaphore", destroy, semaphore_abandon, NULL};

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "flow/array.h"
 #include "flow/bury.h"
+#include "flow/connection.h"
 #include "flow/queue.h"
 #include "sync/gates.h"
 #include "sync/locks.h"
@@ -21,11 +22,17 @@
 #define LONG_SECONDS 20
 
 static const mfi_object_ops *const world_ops[MFI_KINDS] = {
-    [MFI_KIND_QUEUE] = &mfi_queue_ops,         [MFI_KIND_LOCK] = &mfi_lock_ops,
-    [MFI_KIND_RLOCK] = &mfi_rlock_ops,         [MFI_KIND_SEMAPHORE] = &mfi_semaphore_ops,
-    [MFI_KIND_BOUNDED] = &mfi_bounded_ops,     [MFI_KIND_EVENT] = &mfi_flag_ops,
-    [MFI_KIND_CONDITION] = &mfi_condition_ops, [MFI_KIND_BARRIER] = &mfi_barrier_ops,
-    [MFI_KIND_VALUE] = &mfi_cell_ops,          [MFI_KIND_ARRAY] = &mfi_array_ops,
+    [MFI_KIND_QUEUE] = &mfi_queue_ops,
+    [MFI_KIND_LOCK] = &mfi_lock_ops,
+    [MFI_KIND_RLOCK] = &mfi_rlock_ops,
+    [MFI_KIND_SEMAPHORE] = &mfi_semaphore_ops,
+    [MFI_KIND_BOUNDED] = &mfi_bounded_ops,
+    [MFI_KIND_EVENT] = &mfi_flag_ops,
+    [MFI_KIND_CONDITION] = &mfi_condition_ops,
+    [MFI_KIND_BARRIER] = &mfi_barrier_ops,
+    [MFI_KIND_VALUE] = &mfi_cell_ops,
+    [MFI_KIND_ARRAY] = &mfi_array_ops,
+    [MFI_KIND_CONNECTION] = &mfi_connection_ops,
 };
 static mfi_drop_fn *const world_drops[MFI_BLOCK_KINDS] = {
     [MFI_BLOCK_MESSAGE] = mfi_message_unhold,
