@@ -12,6 +12,7 @@ local mf = {
   time = core.time,
   getpid = core.getpid,
   cpu_count = core.cpu_count,
+  dump_waits = core.dump_waits,
 }
 
 -- name = the module that has it, or "module:its name there"

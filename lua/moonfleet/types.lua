@@ -119,6 +119,12 @@ function mf.getpid() end
 ---@return integer
 function mf.cpu_count() end
 
+--- Who waits where for what, as text: a line for each worker, and one for each lock that it holds,
+--- with the line that acquired it. Can be called at any time; stops nobody.
+---@return string
+---@usage io.stderr:write(mf.dump_waits())
+function mf.dump_waits() end
+
 --- Runs the callbacks that are due, without waiting.
 ---@return integer   how many
 function mf.poll() end
@@ -385,6 +391,8 @@ function mf.Lock() end
 ---@return mf.Lock
 function mf.RLock() end
 
+--- Waiting without a timeout raises `deadlock` where it would close a cycle of workers that wait so
+--- for each other's locks; so does acquiring a Lock that one holds, with any timeout.
 ---@param timeout? number
 ---@return boolean   true; true, "abandoned" when the last holder ended while it held it; or false,
 --- "timeout"
@@ -396,12 +404,13 @@ function Lock:release() end
 ---@return boolean
 function Lock:locked() end
 
---- fn's results; releases and passes errors on.
+--- fn's results; releases and passes errors on. Raises `deadlock`.
 ---@param fn fun(...): any
 ---@return any ...
 function Lock:with(fn, ...) end
 
 --- A guard that releases at the end of its scope; its field `abandoned` tells of the last holder.
+--- Raises `deadlock`.
 ---@usage local _ <close> = lock:hold()
 function Lock:hold() end
 

@@ -111,8 +111,9 @@ static bool must_end(lua_State *L) {
 }
 
 // A callback may have acquired it and kept it.
-static mfi_status acquire(mfi_self *self, mfi_object *lock, mfi_ns until, bool *abandoned) {
-  mfi_status st = mfi_lock_acquire(self, lock, until, abandoned);
+static mfi_status acquire(mfi_self *self, mfi_object *lock, mfi_ns until, bool *abandoned,
+                          mfi_cycle *cycle) {
+  mfi_status st = mfi_lock_acquire_telling(self, lock, until, abandoned, cycle);
   return st == MFI_DEADLOCK && mfi_lock_is_own(self, lock) ? MFI_OK : st;
 }
 
@@ -129,10 +130,11 @@ static void raise_with_lock(lua_State *L, const wait_call *w) {
   mfi_context *m = w->lock->m;
   bool stopped = m->stop != NULL && mfi_stop_raised(m->stop) != 0, abandoned;
   mfi_ns until = stopped ? mfi_os_deadline(GRACE_SECONDS) : MFI_NEVER;
+  mfi_cycle cycle;
   mfi_status st;
   mfi_condition_leave(m->self, w->o, w->place, false);
   do
-    st = acquire(m->self, w->lock->o, until, &abandoned);
+    st = acquire(m->self, w->lock->o, until, &abandoned, &cycle);
   while (st == MFI_INTERRUPTED && !must_end(L));
   if (st == MFI_OK)
     deepen(m->self, w->lock->o, w->depth);
@@ -141,11 +143,20 @@ static void raise_with_lock(lua_State *L, const wait_call *w) {
   lua_error(L);
 }
 
+// Nobody can have the lock any more: raises `deadlock`, without it.
+static void raise_deadlock(lua_State *L, const wait_call *w, const mfi_cycle *cycle) {
+  mfi_self *self = w->lock->m->self;
+  mfi_condition_leave(self, w->o, w->place, false);
+  w->lock->lost += w->depth;
+  mfi_bind_raise_deadlock(L, self, cycle);
+}
+
 // Gives the lock back, sleeps, and has it again when it returns. MFI_OK: it was called;
 // MFI_TIMEDOUT.
 static mfi_status wait(lua_State *L, mfi_box *b, mfi_box *lock, mfi_ns until, bool *abandoned) {
   mfi_self *self = b->m->self;
   wait_call w = {.o = b->o, .lock = lock};
+  mfi_cycle cycle;
   mfi_status st = mfi_condition_enter(self, w.o, &w.place);
   if (st != MFI_OK)
     mfi_bind_raise(L, st, "wait");
@@ -153,9 +164,11 @@ static mfi_status wait(lua_State *L, mfi_box *b, mfi_box *lock, mfi_ns until, bo
   while (mfi_condition_await(self, w.place, until) == MFI_INTERRUPTED)
     if (must_end(L))
       raise_with_lock(L, &w);
-  while ((st = acquire(self, lock->o, MFI_NEVER, abandoned)) == MFI_INTERRUPTED)
+  while ((st = acquire(self, lock->o, MFI_NEVER, abandoned, &cycle)) == MFI_INTERRUPTED)
     if (must_end(L))
       raise_with_lock(L, &w);
+  if (st == MFI_DEADLOCK)
+    raise_deadlock(L, &w, &cycle);
   deepen(self, lock->o, w.depth);
   return mfi_condition_leave(self, w.o, w.place, true) ? MFI_OK : MFI_TIMEDOUT;
 }
@@ -342,32 +355,6 @@ static int barrier_broken(lua_State *L) {
   return 1;
 }
 
-// ---- Text
-
-static void push_state(lua_State *L, mfi_object *o) {
-  if (o->kind == MFI_KIND_EVENT) {
-    lua_pushstring(L, mfi_flag_is_set(o) ? "set" : "clear");
-  } else if (o->kind == MFI_KIND_CONDITION) {
-    lua_pushfstring(L, "%I waiting", (LUAI_UACINT)load_acquire(&mfi_condition_of(o)->waiting));
-  } else {
-    mfi_barrier *b = mfi_barrier_of(o);
-    lua_pushfstring(L, "%I/%I%s", (LUAI_UACINT)load_acquire(&b->arrived), (LUAI_UACINT)b->parties,
-                    load_acquire(&b->broken) != 0 ? ", broken" : "");
-  }
-}
-
-static int text(lua_State *L) {
-  mfi_box *b = mfi_bind_any(L, 1);
-  const char *kind = b == NULL ? "Event" : mfi_bind_kind_name(b->kind);
-  if (b == NULL || b->handle == 0) {
-    lua_pushfstring(L, "%s(closed)", kind);
-    return 1;
-  }
-  push_state(L, b->o);
-  lua_pushfstring(L, "%s(#%I, %s)", kind, (LUAI_UACINT)b->o->number, lua_tostring(L, -1));
-  return 1;
-}
-
 // ---- Constructors. The userdata comes first: nothing may raise between a reference and its owner
 
 static mfi_object *make(lua_State *L, mfi_object_kind kind) {
@@ -416,17 +403,11 @@ static int core_barrier(lua_State *L) {
   return 1;
 }
 
-static void set_meta(lua_State *L, mfi_object_kind kind, const luaL_Reg *methods) {
-  mfi_bind_methods(L, kind, methods);
+static void add_lock_methods(lua_State *L, mfi_object_kind kind) {
   mfi_bind_metatable(L, kind);
-  lua_pushcfunction(L, text);
-  lua_setfield(L, -2, "__tostring");
-  if (kind == MFI_KIND_CONDITION) {
-    lua_getfield(L, -1, "__index");
-    mfi_bind_lock_methods(L, kind);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
+  lua_getfield(L, -1, "__index");
+  mfi_bind_lock_methods(L, kind);
+  lua_pop(L, 2);
 }
 
 void mfi_bind_open_gates(lua_State *L) {
@@ -451,8 +432,9 @@ void mfi_bind_open_gates(lua_State *L) {
                                     {"Condition", core_condition},
                                     {"Barrier", core_barrier},
                                     {NULL, NULL}};
-  set_meta(L, MFI_KIND_EVENT, of_events);
-  set_meta(L, MFI_KIND_CONDITION, of_conditions);
-  set_meta(L, MFI_KIND_BARRIER, of_barriers);
+  mfi_bind_methods(L, MFI_KIND_EVENT, of_events);
+  mfi_bind_methods(L, MFI_KIND_CONDITION, of_conditions);
+  mfi_bind_methods(L, MFI_KIND_BARRIER, of_barriers);
+  add_lock_methods(L, MFI_KIND_CONDITION);
   luaL_setfuncs(L, makers, 0);
 }

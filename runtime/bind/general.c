@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "bind/core.h"
 #include "bind/object.h"
+#include "flow/waits.h"
 #include "script/func.h"
 
 #include <string.h>
@@ -18,6 +19,11 @@ static bool never(mfi_self *self, void *what) {
   return false;
 }
 
+static mfi_status sleep_once(mfi_self *self, mfi_event *e, mfi_ns until) {
+  mfi_event_say(self, MFI_HOW_SLEEP, 0);
+  return mfi_event_await(self, e, never, NULL, until);
+}
+
 static int core_sleep(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   mfi_ns until = mfi_bind_until(L, 1);
@@ -25,7 +31,7 @@ static int core_sleep(lua_State *L) {
     mfi_output_flush(m->output);
   mfi_event *e = mfi_event_of(m->self, mfi_slot_id(m->self, m->self->index));
   m->self->no_spin = m->self->no_spin == 0 ? 1 : m->self->no_spin; // nothing to look for
-  while (mfi_event_await(m->self, e, never, NULL, until) == MFI_INTERRUPTED)
+  while (sleep_once(m->self, e, until) == MFI_INTERRUPTED)
     mfi_context_look_up(L);
   mfi_event_done(m->self);
   return 0;
@@ -33,6 +39,18 @@ static int core_sleep(lua_State *L) {
 
 static int core_getpid(lua_State *L) {
   lua_pushinteger(L, mfi_os_pid());
+  return 1;
+}
+
+static int core_dump_waits(lua_State *L) {
+  mfi_self *self = mfi_bind_context(L)->self;
+  luaL_Buffer b;
+  size_t size = 4096, used;
+  luaL_buffinit(L, &b);
+  while ((used = mfi_waits_dump(self, luaL_prepbuffsize(&b, size), size)) >= size)
+    size = used + 1024; // it may grow meanwhile
+  luaL_addsize(&b, used);
+  luaL_pushresult(&b);
   return 1;
 }
 
@@ -220,6 +238,7 @@ void mfi_bind_open_general(lua_State *L) {
                                        {"sleep", core_sleep},
                                        {"getpid", core_getpid},
                                        {"cpu_count", core_cpu_count},
+                                       {"dump_waits", core_dump_waits},
                                        {"flush", core_flush},
                                        {"type", core_type},
                                        {"metatable", core_metatable},

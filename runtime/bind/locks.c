@@ -4,14 +4,16 @@
 #include "base/assert.h"
 #include "bind/core.h"
 #include "bind/object.h"
+#include "flow/text.h"
+#include "flow/waits.h"
 
 #include <string.h>
 
 static const char guard_key;
 
-// Any of the four kinds; upvalue 1 is the kind that the method was taken from. In the place of a
-// Condition comes its lock.
-static mfi_box *self_of(lua_State *L, const char *method) {
+// Of the kind that the method was taken from, upvalue 1. In the place of a Condition comes its
+// lock.
+static mfi_box *self_of_kind(lua_State *L, const char *method) {
   mfi_object_kind kind = (mfi_object_kind)lua_tointeger(L, lua_upvalueindex(1));
   mfi_box *b = mfi_bind_self(L, kind, method);
   if (kind != MFI_KIND_CONDITION)
@@ -21,26 +23,44 @@ static mfi_box *self_of(lua_State *L, const char *method) {
   return b;
 }
 
+// The methods that all four kinds have will do for each of them, and need not ask.
+static mfi_box *self_of(lua_State *L, const char *method) {
+  mfi_box *b = mfi_bind_any(L, 1);
+  bool fits =
+      b != NULL && b->handle != 0 && b->kind >= MFI_KIND_LOCK && b->kind <= MFI_KIND_BOUNDED;
+  return fits ? b : self_of_kind(L, method);
+}
+
 static bool is_lock(const mfi_box *b) {
   return b->kind == MFI_KIND_LOCK || b->kind == MFI_KIND_RLOCK;
 }
 
 // ---- Acquiring
 
-static mfi_status try_once(mfi_box *b, mfi_ns until, bool *abandoned) {
+_Noreturn void mfi_bind_raise_deadlock(lua_State *L, mfi_self *self, const mfi_cycle *cycle) {
+  luaL_Buffer b;
+  size_t size = mfi_waits_deadlock(self, cycle, NULL, 0) + 1;
+  luaL_buffinit(L, &b);
+  size_t used = mfi_waits_deadlock(self, cycle, luaL_prepbuffsize(&b, size), size);
+  luaL_addsize(&b, used < size ? used : size - 1);
+  luaL_pushresult(&b);
+  mfi_error_raise(L, "deadlock", "%s", lua_tostring(L, -1));
+}
+
+static mfi_status try_once(mfi_box *b, mfi_ns until, bool *abandoned, mfi_cycle *cycle) {
   *abandoned = false;
   if (is_lock(b))
-    return mfi_lock_acquire(b->m->self, b->o, until, abandoned);
+    return mfi_lock_acquire_telling(b->m->self, b->o, until, abandoned, cycle);
   return mfi_semaphore_acquire(b->m->self, b->o, b->place, until);
 }
 
 static mfi_status acquire(lua_State *L, mfi_box *b, mfi_ns until, bool *abandoned) {
+  mfi_cycle cycle;
   mfi_status st;
-  while ((st = try_once(b, until, abandoned)) == MFI_INTERRUPTED)
+  while ((st = try_once(b, until, abandoned, &cycle)) == MFI_INTERRUPTED)
     mfi_context_look_up(L);
   if (st == MFI_DEADLOCK)
-    luaL_error(L, "cannot acquire %s(#%I): %s holds it already; an RLock may be acquired again",
-               mfi_bind_kind_name(b->kind), (LUAI_UACINT)b->o->number, b->m->self->slot->name);
+    mfi_bind_raise_deadlock(L, b->m->self, &cycle);
   return st;
 }
 
@@ -86,12 +106,12 @@ static int lock_release(lua_State *L) {
 }
 
 static int lock_locked(lua_State *L) {
-  lua_pushboolean(L, mfi_lock_is_held(self_of(L, "locked")->o));
+  lua_pushboolean(L, mfi_lock_is_held(self_of_kind(L, "locked")->o));
   return 1;
 }
 
 static int semaphore_value(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)mfi_semaphore_value(self_of(L, "value")->o));
+  lua_pushinteger(L, (lua_Integer)mfi_semaphore_value(self_of_kind(L, "value")->o));
   return 1;
 }
 
@@ -166,21 +186,6 @@ static int lock_with(lua_State *L) {
 
 // ---- Constructors and text
 
-static int text(lua_State *L) {
-  mfi_box *b = mfi_bind_any(L, 1);
-  const char *kind = b == NULL ? "Lock" : mfi_bind_kind_name(b->kind);
-  if (b == NULL || b->handle == 0) {
-    lua_pushfstring(L, "%s(closed)", kind);
-  } else if (is_lock(b)) {
-    lua_pushfstring(L, "%s(#%I, %s)", kind, (LUAI_UACINT)b->o->number,
-                    mfi_lock_is_held(b->o) ? "held" : "free");
-  } else {
-    lua_pushfstring(L, "%s(#%I, %I)", kind, (LUAI_UACINT)b->o->number,
-                    (LUAI_UACINT)mfi_semaphore_value(b->o));
-  }
-  return 1;
-}
-
 static int make(lua_State *L) {
   mfi_object_kind kind = (mfi_object_kind)lua_tointeger(L, lua_upvalueindex(1));
   mfi_context *m = mfi_bind_context(L);
@@ -210,8 +215,6 @@ void mfi_bind_open_lock_kind(lua_State *L, mfi_object_kind kind) {
   static const luaL_Reg of_semaphores[] = {{"value", semaphore_value}, {NULL, NULL}};
   bool lock = kind == MFI_KIND_LOCK || kind == MFI_KIND_RLOCK;
   mfi_bind_metatable(L, kind);
-  lua_pushcfunction(L, text);
-  lua_setfield(L, -2, "__tostring");
   lua_getfield(L, -1, "__index");
   mfi_bind_lock_methods(L, kind);
   lua_pushinteger(L, kind);

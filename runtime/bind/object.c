@@ -8,6 +8,7 @@
 #include "flow/array.h"
 #include "flow/queue.h"
 #include "flow/registry.h"
+#include "flow/text.h"
 #include "script/exec.h"
 #include "script/weak.h"
 #include "sync/locks.h"
@@ -72,6 +73,8 @@ const char *mfi_bind_status(mfi_status st) {
     return "not_sendable";
   case MFI_DECODE:
     return "decode";
+  case MFI_DEADLOCK:
+    return "deadlock";
   case MFI_NOMEM:
     return "no_memory";
   case MFI_SYSTEM:
@@ -465,12 +468,14 @@ static int equal(lua_State *L) {
 static int text(lua_State *L) {
   mfi_box *b = mfi_bind_any(L, 1);
   const char *name = b == NULL ? "object" : kind_names[b->kind];
-  if (b == NULL || b->handle == 0)
+  char room[256];
+  mfi_text t = {.at = room, .size = sizeof room};
+  if (b == NULL || b->handle == 0) {
     lua_pushfstring(L, "%s(closed)", name);
-  else if (b->kind == MFI_KIND_JOB)
-    lua_pushfstring(L, "%s(%I)", name, (LUAI_UACINT)(b->handle & UINT32_MAX));
-  else
-    lua_pushfstring(L, "%s(#%I)", name, (LUAI_UACINT)b->o->number);
+    return 1;
+  }
+  mfi_text_add_object(&t, b->m->self, b->handle);
+  lua_pushstring(L, room);
   return 1;
 }
 

@@ -8,6 +8,7 @@
 
 #include "script/context.h"
 #include "script/error.h"
+#include "sync/deadlock.h"
 
 #include <lauxlib.h>
 
@@ -60,6 +61,8 @@ mfi_box *mfi_bind_push_condition_lock(lua_State *L, mfi_box *condition);
 
 // Raises what a status means: no_memory, closed, system … [-0, +0, v]
 _Noreturn void mfi_bind_raise(lua_State *L, mfi_status st, const char *what);
+// Raises `deadlock`, which tells of the cycle that the caller has closed. [-0, +0, v]
+_Noreturn void mfi_bind_raise_deadlock(lua_State *L, mfi_self *self, const mfi_cycle *cycle);
 
 // Argument idx of `method` as a deadline; hint: what to do instead of a boolean, or NULL.
 mfi_ns mfi_bind_timeout(lua_State *L, int idx, const char *method, const char *hint);

@@ -304,23 +304,6 @@ static int queue_close(lua_State *L) {
   return 0;
 }
 
-static int queue_text(lua_State *L) {
-  mfi_box *b = mfi_bind_any(L, 1);
-  if (b == NULL || b->handle == 0) {
-    lua_pushliteral(L, "Queue(closed)");
-    return 1;
-  }
-  mfi_queue *q = mfi_queue_of(b->o);
-  lua_pushfstring(L, "Queue(#%I, %I", (LUAI_UACINT)b->o->number, (LUAI_UACINT)mfi_queue_size(b->o));
-  if (q->maxsize != 0)
-    lua_pushfstring(L, "/%I", (LUAI_UACINT)q->maxsize);
-  else
-    lua_pushliteral(L, "");
-  lua_pushstring(L, q->closed != 0 ? ", closed)" : ")");
-  lua_concat(L, 3);
-  return 1;
-}
-
 // q:iter() is written in Lua; a worker may have got its queue without the rest of the module.
 static int queue_iter(lua_State *L) {
   self_of(L, "iter");
@@ -358,7 +341,7 @@ void mfi_bind_open_queue(lua_State *L) {
                                      {"close", queue_close},
                                      {"iter", queue_iter},
                                      {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__len", queue_size}, {"__tostring", queue_text}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__len", queue_size}, {NULL, NULL}};
   mfi_bind_methods(L, MFI_KIND_QUEUE, methods);
   mfi_bind_metatable(L, MFI_KIND_QUEUE);
   luaL_setfuncs(L, meta, 0);

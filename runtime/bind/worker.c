@@ -319,6 +319,11 @@ typedef struct parent {
 
 static bool is_gone(mfi_self *self, void *what) { return !mfi_slot_is(self, ((parent *)what)->id); }
 
+static mfi_status wait_for_parent(mfi_self *self, parent *p, mfi_ns until) {
+  mfi_event_say(self, MFI_HOW_PARENT, 0);
+  return mfi_event_await(self, mfi_event_of(self, p->id), is_gone, p, until);
+}
+
 // The end of a slot wakes the event of its id.
 static int core_parent_wait(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
@@ -326,9 +331,8 @@ static int core_parent_wait(lua_State *L) {
   if (m->worker == NULL)
     return 0;
   parent p = {mfi_worker_of(m->worker)->parent};
-  mfi_event *e = mfi_event_of(m->self, p.id);
   mfi_status st;
-  while ((st = mfi_event_await(m->self, e, is_gone, &p, until)) == MFI_INTERRUPTED)
+  while ((st = wait_for_parent(m->self, &p, until)) == MFI_INTERRUPTED)
     mfi_context_look_up(L);
   mfi_event_done(m->self);
   lua_pushboolean(L, st == MFI_OK);

@@ -57,6 +57,7 @@ static bool is_over(mfi_self *self, void *what) {
 
 mfi_status mfi_batch_wait(mfi_self *self, mfi_object *batch, mfi_ns until) {
   mfi_event *e = mfi_event_of(self, mfi_object_handle(self, batch));
+  mfi_event_say(self, MFI_HOW_BATCH, mfi_object_handle(self, batch));
   mfi_status st = mfi_event_await(self, e, is_over, mfi_batch_of(batch), until);
   mfi_event_done(self);
   return st;
@@ -80,6 +81,7 @@ mfi_status mfi_batch_wait_next(mfi_self *self, mfi_object *batch, mfi_ns until) 
   if (load_acquire(&b->oldest) == 0)
     return MFI_CLOSED;
   mfi_event *e = mfi_event_of(self, mfi_object_handle(self, batch));
+  mfi_event_say(self, MFI_HOW_BATCH, mfi_object_handle(self, batch));
   mfi_status st = mfi_event_await(self, e, has_next, b, until);
   mfi_event_done(self);
   return st;

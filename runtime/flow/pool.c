@@ -223,6 +223,7 @@ mfi_status mfi_pool_take(mfi_self *self, mfi_object *core, uint32_t kick, mfi_ns
     st = MFI_TIMEDOUT;
     if (load_acquire(&l.core->kick) != kick)
       break;
+    mfi_event_say(self, MFI_HOW_IDLE, 0);
     st = mfi_event_await(self, &l.core->work, has_work, &l, until);
     if (st != MFI_OK)
       break;
@@ -370,6 +371,7 @@ static bool has_ended(mfi_self *self, void *what) {
 
 mfi_status mfi_job_wait(mfi_self *self, mfi_ref job, mfi_ns until) {
   mfi_event *e = mfi_event_of(self, job);
+  mfi_event_say(self, MFI_HOW_FUTURE, mfi_counted_handle(self, job));
   mfi_status st = mfi_event_await(self, e, has_ended, mfi_job_at(self, job), until);
   mfi_event_done(self);
   return st;

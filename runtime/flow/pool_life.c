@@ -470,6 +470,7 @@ static bool is_gone(mfi_self *self, void *what) {
 
 mfi_status mfi_pool_wait(mfi_self *self, mfi_object *core, bool gone, mfi_ns until) {
   mfi_core *c = mfi_core_of(core);
+  mfi_event_say(self, MFI_HOW_CALM, mfi_object_handle(self, core));
   mfi_status st = mfi_event_await(self, &c->calm, gone ? is_gone : is_calm, c, until);
   mfi_event_done(self);
   return st;

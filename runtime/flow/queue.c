@@ -191,13 +191,16 @@ static mfi_status try_put(mfi_self *self, mfi_object *o, const mfi_source *src, 
   return st;
 }
 
-static mfi_status wait_for_room(mfi_self *self, mfi_queue *q, uint64_t size, mfi_ns until) {
+static mfi_status wait_for_room(mfi_self *self, mfi_object *o, uint64_t size, mfi_ns until) {
+  mfi_queue *q = mfi_queue_of(o);
   wanted w = {q, size};
-  return until == 0 ? MFI_TIMEDOUT : mfi_event_await(self, &q->not_full, has_room, &w, until);
+  if (until == 0)
+    return MFI_TIMEDOUT;
+  mfi_event_say(self, MFI_HOW_PUT, mfi_object_handle(self, o));
+  return mfi_event_await(self, &q->not_full, has_room, &w, until);
 }
 
 mfi_status mfi_queue_put(mfi_self *self, mfi_object *o, const mfi_source *src, mfi_ns until) {
-  mfi_queue *q = mfi_queue_of(o);
   mfi_ref block = 0;
   mfi_status st;
   if (src->size > MFI_QUEUE_INLINE || src->nrefs != 0) {
@@ -210,7 +213,7 @@ mfi_status mfi_queue_put(mfi_self *self, mfi_object *o, const mfi_source *src, m
     st = try_put(self, o, src, block);
     if (st != MFI_FULL)
       break;
-    st = wait_for_room(self, q, src->size, until);
+    st = wait_for_room(self, o, src->size, until);
   } while (st == MFI_OK);
   if (st == MFI_OK)
     mfi_event_done(self);
@@ -307,13 +310,12 @@ static mfi_status try_put_packed(mfi_self *self, mfi_object *o, const void *reco
 
 mfi_status mfi_queue_put_packed(mfi_self *self, mfi_object *o, const void *records, uint32_t n,
                                 mfi_ns until, uint32_t *done, size_t *used) {
-  mfi_queue *q = mfi_queue_of(o);
   mfi_status st;
   do {
     st = try_put_packed(self, o, records, n, done, used);
     if (st != MFI_FULL)
       break;
-    st = wait_for_room(self, q, ((const mfi_record *)records)->size, until);
+    st = wait_for_room(self, o, ((const mfi_record *)records)->size, until);
   } while (st == MFI_OK);
   if (st == MFI_OK)
     mfi_event_done(self);

@@ -172,8 +172,10 @@ static mfi_status get(mfi_self *self, mfi_object *o, const manner *m, mfi_ns unt
     if (st != MFI_EMPTY)
       break;
     st = MFI_TIMEDOUT;
-    if (until != 0)
+    if (until != 0) {
+      mfi_event_say(self, MFI_HOW_GET, mfi_object_handle(self, o));
       st = mfi_event_await(self, &q->not_empty, mfi_queue_is_ready, q, until);
+    }
     if (st != MFI_OK)
       break;
   }
@@ -294,6 +296,7 @@ void mfi_queue_abandon(mfi_self *self, mfi_held *entry, uint64_t id) {
 
 mfi_status mfi_queue_join(mfi_self *self, mfi_object *o, mfi_ns until) {
   mfi_queue *q = mfi_queue_of(o);
+  mfi_event_say(self, MFI_HOW_DONE, mfi_object_handle(self, o));
   mfi_status st = mfi_event_await(self, &q->all_done, is_all_done, q, until);
   mfi_event_done(self);
   return st;

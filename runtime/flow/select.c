@@ -104,6 +104,7 @@ static bool has_any(mfi_self *self, void *what) {
 
 mfi_status mfi_selection_wait(mfi_self *self, mfi_selection *s, mfi_ns until) {
   mfi_events all = {.event = s->event, .n = s->n};
+  mfi_event_say(self, MFI_HOW_SELECT, 0);
   mfi_status st = mfi_event_await_any(self, &all, has_any, s, until);
   mfi_event_done(self);
   return st;

@@ -56,7 +56,7 @@ void mfi_worker_begun(mfi_self *self, mfi_object *o, uint32_t pid, uint32_t tid)
   mfi_worker *w = mfi_worker_of(o);
   mfi_slot *s = mfi_slot_at(self, (uint32_t)w->slot);
   mfi_lock_take(self, &s->lock);
-  s->tid = tid;
+  store_release(&s->tid, tid);
   s->process = pid;
   store_release(&s->pid, pid);
   mfi_lock_give(self, &s->lock);
@@ -125,7 +125,8 @@ static bool has_begun(mfi_self *self, void *what) {
 }
 
 // A target's own worker has its process id when start returns.
-static mfi_status wait_until_begun(mfi_self *self, mfi_worker *w) {
+static mfi_status wait_until_begun(mfi_self *self, mfi_handle h, mfi_worker *w) {
+  mfi_event_say(self, MFI_HOW_START, h);
   while (mfi_event_await(self, &w->changed, has_begun, w, MFI_NEVER) == MFI_INTERRUPTED)
     mfi_os_sleep_until(mfi_os_now() + 100000); // a note waits; a fork takes a moment
   mfi_event_done(self);
@@ -168,5 +169,5 @@ mfi_status mfi_worker_start(mfi_self *self, mfi_handle h, const mfi_source *payl
     errno = error;
     return st;
   }
-  return w->pool != 0 ? MFI_OK : wait_until_begun(self, w);
+  return w->pool != 0 ? MFI_OK : wait_until_begun(self, h, w);
 }

@@ -32,6 +32,7 @@ mfi_status mfi_stream_take(mfi_self *self, int stream) {
   uint64_t me = mfi_slot_id(self, self->index);
   bool torn;
   while (!try_take(self, s, me, &torn)) {
+    mfi_event_say(self, MFI_HOW_OUTPUT, 0);
     mfi_status st = mfi_event_await(self, event_of(s), is_free, s, MFI_NEVER);
     if (st == MFI_OK)
       continue;

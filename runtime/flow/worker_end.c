@@ -16,7 +16,7 @@
 // From here on no signal is sent to it.
 static void close_slot(mfi_self *self, mfi_slot *s) {
   mfi_lock_take(self, &s->lock);
-  s->tid = 0;
+  store_release(&s->tid, 0u);
   store_release(&s->pid, 0u);
   mfi_lock_give(self, &s->lock);
 }

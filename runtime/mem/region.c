@@ -60,6 +60,7 @@ static mfi_status lay_out(mfi_self *self, size_t size) {
   uint64_t arena = round_up(at + units * sizeof(uint32_t), MFI_UNIT);
   mfi_lock_init(&r->slots_lock);
   mfi_lock_init(&r->objects_lock);
+  mfi_lock_init(&r->waits);
   for (int i = 0; i < 2; i++)
     mfi_lock_init(&r->streams[i].lock);
   mfi_heap_init(self, at, arena, size);

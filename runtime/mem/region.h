@@ -56,6 +56,7 @@ typedef struct mfi_region {
   mfi_heap heap;
   mfi_fault_table faults;
   mfi_stream_lock streams[2];
+  mfi_lock waits;                                // guards all slots' `wants`, see sync/deadlock.h
   _Alignas(64) uint64_t any[8];                  // an event, sync/event.h
   _Alignas(64) uint64_t parking[MFI_PARKING][8]; // events of things that come and go, sync/event.h
 } mfi_region;
@@ -69,11 +70,13 @@ struct mfi_self {
   const mfi_object_ops *const *ops; // by object kind, of the floors above
   mfi_drop_fn *const *drops;        // by block kind, of the floors above
   void *runtime;                    // what the floors above need in this process
-  uint32_t no_spin;                 // waits that do not spin, see sync/event
-  uint32_t depth;                   // inner locks that it holds
-  bool ending;                      // it ends the objects of slot->dying
-  bool woken;                       // a wake came since the last mfi_event_done
-  uint32_t turn;                    // where the next select begins to look, see flow/select
+  // The line of the script that runs on this thread; never raises. NULL: there is none.
+  void (*where)(mfi_self *self, mfi_place *out);
+  uint32_t no_spin; // waits that do not spin, see sync/event
+  uint32_t depth;   // inner locks that it holds
+  bool ending;      // it ends the objects of slot->dying
+  bool woken;       // a wake came since the last mfi_event_done
+  uint32_t turn;    // where the next select begins to look, see flow/select
 };
 
 // Makes a region of `size` bytes (0: half of the memory). self gets slot 1.
@@ -91,6 +94,10 @@ static inline mfi_ref mfi_ref_of(const mfi_self *self, const void *p) {
 }
 static inline mfi_slot *mfi_slot_at(const mfi_self *self, uint32_t index) {
   return (mfi_slot *)mfi_at(self, self->region->slots.at) + index;
+}
+// Of the caller's own slot.
+static inline uint64_t mfi_own_id(const mfi_self *self) {
+  return (uint64_t)self->slot->generation << 32 | self->index;
 }
 
 #endif

@@ -135,6 +135,35 @@ void mfi_slot_release(mfi_self *self, uint32_t index) {
     self->slot = s;
 }
 
+// ---- Places
+
+#define PLACE_WORDS (sizeof(mfi_place) / sizeof(uint64_t))
+_Static_assert(sizeof(mfi_place) == PLACE_WORDS * sizeof(uint64_t), "a place is whole words");
+
+// Mostly it is the same line again, and the others' caches keep it. Nobody else writes meanwhile.
+void mfi_place_store(mfi_place *shared, const mfi_place *from) {
+  uint64_t word[PLACE_WORDS];
+  any_word *to = (void *)shared;
+  if (memcmp(shared, from, sizeof *from) == 0)
+    return;
+  memcpy(word, from, sizeof word);
+  for (size_t i = 0; i < PLACE_WORDS; i++)
+    store_relaxed(&to[i], word[i]);
+}
+
+mfi_place mfi_place_load(const mfi_place *shared) {
+  uint64_t word[PLACE_WORDS];
+  const any_word *from = (const void *)shared;
+  mfi_place place;
+  for (size_t i = 0; i < PLACE_WORDS; i++)
+    word[i] = load_relaxed(&from[i]);
+  memcpy(&place, word, sizeof place);
+  place.source[sizeof place.source - 1] = '\0';
+  return place;
+}
+
+// ---- Names
+
 uint64_t mfi_slot_id(mfi_self *self, uint32_t index) {
   return (uint64_t)load_relaxed(&mfi_slot_at(self, index)->generation) << 32 | index;
 }

@@ -30,6 +30,13 @@ enum {
   MFI_STATS
 };
 
+// A line of a script, for people. Its owner writes it, anybody reads it at any time, word by word:
+// what is read may be torn, never out of bounds.
+typedef struct mfi_place {
+  _Alignas(8) char source[60]; // as Lua shows it, zero-ended
+  uint32_t line;               // 0: not known
+} mfi_place;
+
 typedef struct mfi_slot {
   uint32_t used;       // 0 FREE, 1 USED; under region->slots_lock
   uint32_t generation; // + 1 at each release; (index, generation) names a worker for ever
@@ -54,19 +61,22 @@ typedef struct mfi_slot {
   mfi_ref job;          // job that it runs
   mfi_handle ending;    // reference to a job that is on its way to or from a watcher's list
 
-  uint64_t worker;           // handle, a reference: the worker that it is; 0: a native thread
-  uint32_t starting;         // slot that it has taken for a worker to be; 0: none
-  uint32_t warden;           // slot of the warden that forks it; 0: a thread
-  uint32_t counters[2];      // names of workers that it made; own
-  uint32_t left;             // its pool has counted it out
-  uint32_t asleep;           // its pool counts it as sleeping inside a task
-  mfi_ref stop_job;          // job that `stop` is meant for; 0: the worker as a whole
-  int64_t deadline;          // of the task that it runs, for a process; 0: none
-  uint64_t due;              // watches whose futures have ended, linked; under `lock`
-  uint32_t cpu;              // where it ran last; own
-  uint32_t sleeping;         // 1 while in a futex; own
-  uint64_t waits_for;        // handle of what it waits for; own, for people
-  uint64_t called;           // an event that its own worker alone sleeps on
+  uint64_t worker;      // handle, a reference: the worker that it is; 0: a native thread
+  uint32_t starting;    // slot that it has taken for a worker to be; 0: none
+  uint32_t warden;      // slot of the warden that forks it; 0: a thread
+  uint32_t counters[2]; // names of workers that it made; own
+  uint32_t left;        // its pool has counted it out
+  uint32_t asleep;      // its pool counts it as sleeping inside a task
+  mfi_ref stop_job;     // job that `stop` is meant for; 0: the worker as a whole
+  int64_t deadline;     // of the task that it runs, for a process; 0: none
+  uint64_t due;         // watches whose futures have ended, linked; under `lock`
+  uint32_t cpu;         // where it ran last; own
+  uint32_t waits_how;   // mfi_how, see sync/event.h; own, for people
+  uint64_t waits_for;   // handle of what it waits for; own, for people
+  int64_t waits_since;  // when it fell asleep; 0: it does not sleep; own, for people
+  mfi_place waits_at;   // where, since then; own, for people
+  uint64_t wants;       // lock that it waits for without a limit; own, atomic, see sync/deadlock.h
+  uint64_t called;      // an event that its own worker alone sleeps on
   uint64_t stats[MFI_STATS]; // own, read atomically; added to region->past at the release
   char name[MFI_NAME_SIZE];  // zero-ended
   mfi_lock lock;             // guards `due`
@@ -98,6 +108,9 @@ void mfi_slot_sums(mfi_self *self, uint64_t sums[MFI_STATS]);
 
 // The worker that was the last but n to go, of those that did something. False: not known.
 bool mfi_slot_past(mfi_self *self, uint64_t n, mfi_past *out);
+
+void mfi_place_store(mfi_place *shared, const mfi_place *from); // by its owner
+mfi_place mfi_place_load(const mfi_place *shared);
 
 // (index, generation) of a slot as one word.
 uint64_t mfi_slot_id(mfi_self *self, uint32_t index);

@@ -63,6 +63,10 @@ pid_t mfi_os_fork(void);
 mfi_status mfi_os_fork_away(void (*fn)(void *), void *arg);
 int mfi_os_pidfd(pid_t pid);
 bool mfi_os_is_gone(pid_t pid); // ended, perhaps a zombie still
+// Is this thread asleep, and will go on when it is woken? A thread that a signal is ending is awake
+// from the moment of the kill. tid 0: a thread of the process that is not known is taken for asleep
+// while the process lives.
+bool mfi_os_is_asleep(pid_t pid, pid_t tid);
 int mfi_os_child_signal(void); // descriptor that is readable when a child ended; blocks all signals
 void mfi_os_child_signal_clear(int fd);
 mfi_os_exit mfi_os_peek_exit(void); // a child that ended; it stays a zombie, its pid its own

@@ -246,19 +246,38 @@ mfi_status mfi_os_fork_away(void (*fn)(void *), void *arg) {
   return between > 0 && status == 0 ? MFI_OK : MFI_SYSTEM;
 }
 
+// Where the fields behind the name begin in /proc/…/stat, whose text is read; NULL: there is none.
+static const char *read_stat(const char *path, char *text, size_t size) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return NULL;
+  ssize_t n = read(fd, text, size - 1);
+  close(fd);
+  text[n > 0 ? n : 0] = '\0';
+  const char *behind = strrchr(text, ')'); // the name may hold anything
+  return behind == NULL ? NULL : behind + 2;
+}
+
 bool mfi_os_is_gone(pid_t pid) {
   char path[64], text[512];
   snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return true;
-  ssize_t n = read(fd, text, sizeof text - 1);
-  close(fd);
-  if (n <= 0)
-    return true;
-  text[n] = '\0';
-  const char *state = strrchr(text, ')'); // the name may hold anything
-  return state != NULL && (state[2] == 'Z' || state[2] == 'X');
+  const char *state = read_stat(path, text, sizeof text);
+  return state == NULL || *state == 'Z' || *state == 'X';
+}
+
+#define FLAG_EXITING 4u // PF_EXITING of the kernel's sched.h
+
+bool mfi_os_is_asleep(pid_t pid, pid_t tid) {
+  char path[64], text[512];
+  unsigned flags = 0;
+  if (tid == 0)
+    return !mfi_os_is_gone(pid);
+  snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)tid);
+  const char *state = read_stat(path, text, sizeof text);
+  if (state == NULL)
+    return kill(pid, 0) == 0 && access("/proc/self/stat", R_OK) != 0; // no /proc: it may be
+  sscanf(state, "%*c %*d %*d %*d %*d %*d %u", &flags);
+  return strchr("STt", *state) != NULL && (flags & FLAG_EXITING) == 0;
 }
 
 int mfi_os_pidfd(pid_t pid) { return mfi_os_lift((int)syscall(SYS_pidfd_open, pid, 0)); }

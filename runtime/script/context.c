@@ -4,6 +4,7 @@
 #include "base/atomic.h"
 #include "script/embed.h"
 #include "script/error.h"
+#include "script/place.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -78,6 +79,7 @@ mfi_context *mfi_context_open(lua_State *L, mfi_self *self) {
   mfi_context *m = lua_newuserdatauv(L, sizeof *m, 0);
   memset(m, 0, sizeof *m);
   m->self = self;
+  self->where = mfi_place_here;
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   m->L = lua_tothread(L, -1);
   lua_pop(L, 1);

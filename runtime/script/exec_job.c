@@ -126,7 +126,7 @@ static mfi_status status_of(lua_State *L, const item_run *r, int status) {
   if (mfi_state_is(L) && mfi_state_limit_hit(L, status, -1))
     return MFI_MEMORY_LIMIT;
   if (r->stage == CALLING)
-    return MFI_FAILED;
+    return mfi_error_is(L, -1, "deadlock") ? MFI_DEADLOCK : MFI_FAILED;
   if (r->stage == DECODING)
     return mfi_error_is(L, -1, "decode") ? MFI_DECODE : MFI_FAILED;
   return mfi_exec_why(L, -1);

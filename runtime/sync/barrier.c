@@ -221,6 +221,7 @@ static bool is_inside(mfi_self *self, const mfi_visit *v) {
 
 static mfi_status sleep_until(mfi_self *self, mfi_object *o, mfi_ready_fn *ready, void *what,
                               mfi_ns until) {
+  mfi_event_say(self, MFI_HOW_BARRIER, mfi_object_handle(self, o));
   mfi_status st = mfi_event_await(self, &mfi_barrier_of(o)->moved, ready, what, until);
   mfi_event_done(self);
   return st;

@@ -96,7 +96,24 @@ static uint32_t announce(mfi_event *e) {
   return seen | SLEEPERS;
 }
 
-static bool noted(mfi_self *self) { return (load_seqcst(&self->slot->notes) & ALL_NOTES) != 0; }
+bool mfi_is_noted(const mfi_slot *s) { return (load_seqcst(&s->notes) & ALL_NOTES) != 0; }
+
+// For people. A wait that goes on after a wake that was no good began when it began.
+static void tell_of_sleep(mfi_self *self) {
+  mfi_slot *s = self->slot;
+  mfi_place place = {.line = 0};
+  if (load_relaxed(&s->waits_since) != 0)
+    return;
+  if (self->where != NULL)
+    self->where(self, &place);
+  mfi_place_store(&s->waits_at, &place);
+  store_release(&s->waits_since, mfi_os_now());
+}
+
+static void tell_of_no_sleep(mfi_slot *s) {
+  store_relaxed(&s->waits_how, 0u);
+  store_relaxed(&s->waits_since, (int64_t)0);
+}
 
 // Behind the announcement on `any`: who changes what one of these stands for wakes that.
 static void watch(const mfi_events *all) {
@@ -122,7 +139,7 @@ static mfi_status sleep_on(mfi_self *self, const bed *b, mfi_ns until) {
     watch(&b->all);
     if (ready(self, what))
       return MFI_OK;
-    if (noted(self))
+    if (mfi_is_noted(self->slot))
       return MFI_INTERRUPTED;
     mfi_status st = mfi_os_wait(&e->word, word, until);
     if (st == MFI_OK)
@@ -140,28 +157,49 @@ static void pass_baton(mfi_self *self, mfi_event *e) {
   self->woken = false;
 }
 
-static mfi_status await(mfi_self *self, const bed *b, mfi_ns until) {
-  if (until != 0 && glance(self, b->ready, b->what))
+// MFI_EMPTY: now it would sleep.
+static mfi_status look_first(mfi_self *self, const bed *b, mfi_ns until) {
+  if (until != 0 && glance(self, b->ready, b->what)) {
+    store_relaxed(&self->slot->waits_how, 0u);
     return MFI_OK;
+  }
   store_seqcst(&self->slot->sleeping_on, mfi_ref_of(self, b->e)); // pairs with mfi_note's load
   if (b->ready(self, b->what))
     return MFI_OK;
-  if (noted(self))
+  if (mfi_is_noted(self->slot))
     return MFI_INTERRUPTED;
   if (until == 0)
     return MFI_TIMEDOUT;
   if (look_for_a_while(self, b->e, b->ready, b->what, until))
     return MFI_OK;
-  return sleep_on(self, b, until);
+  tell_of_sleep(self);
+  return MFI_EMPTY;
+}
+
+static mfi_status await(mfi_self *self, const bed *b, mfi_ns until) {
+  mfi_status st = look_first(self, b, until);
+  return st == MFI_EMPTY ? sleep_on(self, b, until) : st;
+}
+
+mfi_status mfi_event_look(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
+                          mfi_ns until) {
+  bed b = {.e = e, .ready = ready, .what = what};
+  return look_first(self, &b, until);
+}
+
+mfi_status mfi_event_sleep(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
+                           mfi_ns until) {
+  bed b = {.e = e, .ready = ready, .what = what};
+  mfi_status st = sleep_on(self, &b, until);
+  if (st != MFI_OK)
+    pass_baton(self, e);
+  return st;
 }
 
 mfi_status mfi_event_await(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
                            mfi_ns until) {
-  bed b = {.e = e, .ready = ready, .what = what};
-  mfi_status st = await(self, &b, until);
-  if (st != MFI_OK)
-    pass_baton(self, e);
-  return st;
+  mfi_status st = mfi_event_look(self, e, ready, what, until);
+  return st == MFI_EMPTY ? mfi_event_sleep(self, e, ready, what, until) : st;
 }
 
 static mfi_event *any_of(mfi_self *self) { return (mfi_event *)(void *)self->region->any; }
@@ -181,6 +219,7 @@ void mfi_event_done(mfi_self *self) {
   self->woken = false;
   if (load_relaxed(&s->sleeping_on) == 0)
     return;
+  tell_of_no_sleep(s);
   store_seqcst(&s->sleeping_on, (mfi_ref)0);
   if (load_seqcst(&s->notes) == 0)
     return;

@@ -31,6 +31,7 @@
 #ifndef MFI_SYNC_EVENT_H
 #define MFI_SYNC_EVENT_H
 
+#include "base/atomic.h"
 #include "mem/region.h"
 
 typedef struct mfi_event {
@@ -41,6 +42,35 @@ typedef struct mfi_event {
 // Looks at the condition without a lock; may be out of date the next moment. Its loads of what a
 // waker changes are sequentially consistent: they stand behind the sleeper's setting of bit 0.
 typedef bool mfi_ready_fn(mfi_self *self, void *what);
+
+// What a wait is for, for people (mf.dump_waits).
+typedef enum mfi_how {
+  MFI_HOW_OTHER = 0,
+  MFI_HOW_ACQUIRE,   // of a lock
+  MFI_HOW_PERMIT,    // of a semaphore
+  MFI_HOW_CONDITION, // until it is notified
+  MFI_HOW_EVENT,     // until it is set
+  MFI_HOW_BARRIER,   // for the others
+  MFI_HOW_GET,       // of a queue
+  MFI_HOW_PUT,
+  MFI_HOW_DONE,   // until all its messages are done
+  MFI_HOW_START,  // of a worker
+  MFI_HOW_JOIN,   // of a worker
+  MFI_HOW_PARENT, // of one's own starter
+  MFI_HOW_FUTURE,
+  MFI_HOW_BATCH,
+  MFI_HOW_CALM,   // of a pool
+  MFI_HOW_IDLE,   // a pool's worker, for work
+  MFI_HOW_SELECT, // the first of several
+  MFI_HOW_SLEEP,
+  MFI_HOW_OUTPUT // for its turn at stdout or stderr
+} mfi_how;
+
+// Says what the next wait is for: `what` is a handle, or 0. Forgotten when the wait is over.
+static inline void mfi_event_say(mfi_self *self, mfi_how how, uint64_t what) {
+  store_relaxed(&self->slot->waits_for, what);
+  store_relaxed(&self->slot->waits_how, (uint32_t)how);
+}
 
 // Sleeps until ready(what), MFI_OK; `until` has passed, MFI_TIMEDOUT; or a note came,
 // MFI_INTERRUPTED. After MFI_OK the caller tries to take, and comes back if somebody was faster. In
@@ -55,6 +85,14 @@ typedef struct mfi_events {
 } mfi_events;
 mfi_status mfi_event_await_any(mfi_self *self, const mfi_events *all, mfi_ready_fn *ready,
                                void *what, mfi_ns until);
+
+// The same in two parts, for who has something to do before it sleeps. look: MFI_EMPTY: now it
+// would sleep. sleep: goes on from there.
+mfi_status mfi_event_look(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
+                          mfi_ns until);
+mfi_status mfi_event_sleep(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, void *what,
+                           mfi_ns until);
+
 void mfi_event_done(mfi_self *self);
 void mfi_event_leave(mfi_self *self); // passes the baton on, if a wake had come
 
@@ -72,6 +110,8 @@ mfi_event *mfi_event_of(mfi_self *self, uint64_t key);
 // Tells a worker to look up from whatever it waits for. Under its slot's lock.
 void mfi_note(mfi_self *self, uint32_t slot, uint32_t notes);
 void mfi_note_clear(mfi_self *self, uint32_t notes); // one's own
+// Is the worker in this slot about to look up?
+bool mfi_is_noted(const mfi_slot *s);
 
 // For burial: wakes all on the events that the dead slot names.
 void mfi_event_bury(mfi_self *self, uint32_t dead_slot);

@@ -41,6 +41,7 @@ mfi_status mfi_flag_wait(mfi_self *self, mfi_object *o, uint64_t seen, mfi_ns un
   mfi_flag_watch w = {mfi_flag_of(o), seen};
   if (mfi_flag_was_set(self, &w))
     return MFI_OK;
+  mfi_event_say(self, MFI_HOW_EVENT, mfi_object_handle(self, o));
   mfi_status st = mfi_event_await(self, &w.flag->changed, mfi_flag_was_set, &w, until);
   mfi_event_done(self);
   return st;
@@ -168,7 +169,9 @@ static bool is_awake(mfi_self *self, void *what) {
 }
 
 mfi_status mfi_condition_await(mfi_self *self, uint32_t place, mfi_ns until) {
-  waiter *w = waiter_at(self, mfi_handle_entry(self, place)->aux);
+  const mfi_held *entry = mfi_handle_entry(self, place);
+  waiter *w = waiter_at(self, entry->aux);
+  mfi_event_say(self, MFI_HOW_CONDITION, entry->handle);
   mfi_status st = mfi_event_await(self, own_event(self, self->index), is_awake, w, until);
   mfi_event_done(self);
   return st;

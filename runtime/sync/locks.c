@@ -4,6 +4,8 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 
+#define AGAIN_NS 500000 // a moment
+
 static mfi_script_lock *lock_of(mfi_object *o) { return (mfi_script_lock *)(void *)o->body; }
 static mfi_semaphore *semaphore_of(mfi_object *o) { return (mfi_semaphore *)(void *)o->body; }
 
@@ -24,35 +26,92 @@ static mfi_status try_acquire(mfi_self *self, mfi_object *o, uint64_t me, bool *
   *abandoned = l->owner == 0 && l->abandoned != 0;
   mfi_change64(self, &o->lock, &l->owner, me);
   mfi_change32(self, &o->lock, &l->depth, l->depth + 1);
-  mfi_change32(self, &o->lock, &l->abandoned, 0);
+  if (*abandoned)
+    mfi_change32(self, &o->lock, &l->abandoned, 0);
   if (l->owner == 0)
     mfi_change32(self, &o->lock, &self->slot->held, self->slot->held + 1);
   mfi_lock_commit(self, &o->lock);
   return MFI_OK;
 }
 
-mfi_status mfi_lock_acquire(mfi_self *self, mfi_object *o, mfi_ns until, bool *abandoned) {
-  uint64_t me = mfi_slot_id(self, self->index);
-  *abandoned = false;
-  mfi_status st;
-  for (;;) {
-    mfi_lock_take(self, &o->lock);
-    st = try_acquire(self, o, me, abandoned);
-    mfi_lock_give(self, &o->lock);
-    if (st != MFI_TIMEDOUT || until == 0)
-      break;
-    st = mfi_event_await(self, &lock_of(o)->freed, is_free, lock_of(o), until);
-    if (st != MFI_OK)
-      break;
+// The owner's, just after it became that.
+static void remember_place(mfi_self *self, mfi_script_lock *l) {
+  mfi_place place = {.line = 0};
+  if (self->where != NULL)
+    self->where(self, &place);
+  mfi_place_store(&l->place, &place);
+}
+
+static void tell_of_oneself(mfi_self *self, const mfi_object *o, mfi_cycle *cycle) {
+  cycle->workers = 1;
+  cycle->edge[0].worker = mfi_own_id(self);
+  cycle->edge[0].wants = mfi_object_handle(self, o);
+}
+
+// MFI_OK: it may be free now.
+static mfi_status wait_for(mfi_self *self, mfi_object *o, mfi_ns until, mfi_cycle *cycle) {
+  mfi_script_lock *l = lock_of(o);
+  mfi_event_say(self, MFI_HOW_ACQUIRE, mfi_object_handle(self, o));
+  mfi_status st = mfi_event_look(self, &l->freed, is_free, l, until);
+  if (st != MFI_EMPTY)
+    return st;
+  if (until != MFI_NEVER)
+    return mfi_event_sleep(self, &l->freed, is_free, l, until);
+  st = mfi_deadlock_enter(self, o, cycle);
+  if (st == MFI_OK)
+    st = mfi_event_sleep(self, &l->freed, is_free, l, until);
+  mfi_deadlock_leave(self);
+  if (st != MFI_EMPTY)
+    return st;
+  mfi_os_sleep_until(mfi_os_now() + AGAIN_NS);
+  return MFI_OK;
+}
+
+static mfi_status try_once(mfi_self *self, mfi_object *o, bool *abandoned) {
+  mfi_lock_take(self, &o->lock);
+  mfi_status st = try_acquire(self, o, mfi_own_id(self), abandoned);
+  mfi_lock_give(self, &o->lock);
+  return st;
+}
+
+// Somebody else has it.
+static mfi_status try_patiently(mfi_self *self, mfi_object *o, mfi_ns until, bool *abandoned,
+                                mfi_cycle *cycle) {
+  mfi_status st = MFI_TIMEDOUT;
+  while (st == MFI_TIMEDOUT) {
+    st = wait_for(self, o, until, cycle);
+    if (st != MFI_OK) {
+      mfi_event_leave(self);
+      return st;
+    }
+    st = try_once(self, o, abandoned);
   }
   mfi_event_done(self);
   return st;
 }
 
+mfi_status mfi_lock_acquire_telling(mfi_self *self, mfi_object *o, mfi_ns until, bool *abandoned,
+                                    mfi_cycle *cycle) {
+  *abandoned = false;
+  mfi_status st = try_once(self, o, abandoned);
+  if (st == MFI_DEADLOCK)
+    tell_of_oneself(self, o, cycle);
+  if (st == MFI_TIMEDOUT && until != 0)
+    st = try_patiently(self, o, until, abandoned, cycle);
+  if (st == MFI_OK && lock_of(o)->depth == 1)
+    remember_place(self, lock_of(o));
+  return st;
+}
+
+mfi_status mfi_lock_acquire(mfi_self *self, mfi_object *o, mfi_ns until, bool *abandoned) {
+  mfi_cycle cycle;
+  return mfi_lock_acquire_telling(self, o, until, abandoned, &cycle);
+}
+
 mfi_status mfi_lock_release(mfi_self *self, mfi_object *o) {
   mfi_script_lock *l = lock_of(o);
   mfi_lock_take(self, &o->lock);
-  bool mine = l->owner == mfi_slot_id(self, self->index);
+  bool mine = l->owner == mfi_own_id(self);
   bool last = mine && l->depth == 1;
   if (mine)
     mfi_change32(self, &o->lock, &l->depth, l->depth - 1);
@@ -125,6 +184,7 @@ mfi_status mfi_semaphore_acquire(mfi_self *self, mfi_object *o, uint32_t place, 
   mfi_semaphore *s = semaphore_of(o);
   mfi_status st;
   while ((st = try_permit(self, o, place)) != MFI_OK && until != 0) {
+    mfi_event_say(self, MFI_HOW_PERMIT, mfi_object_handle(self, o));
     st = mfi_event_await(self, &s->freed, has_permit, s, until);
     if (st != MFI_OK)
       break;

@@ -9,6 +9,7 @@
 #ifndef MFI_SYNC_LOCKS_H
 #define MFI_SYNC_LOCKS_H
 
+#include "sync/deadlock.h"
 #include "sync/event.h"
 
 // Body of MFI_KIND_LOCK and MFI_KIND_RLOCK.
@@ -17,6 +18,7 @@ typedef struct mfi_script_lock {
   uint32_t depth; // acquires not yet released
   uint32_t abandoned;
   mfi_event freed;
+  mfi_place place; // where its owner acquired it, for people; the owner's own
 } mfi_script_lock;
 
 // Body of MFI_KIND_SEMAPHORE and MFI_KIND_BOUNDED.
@@ -27,8 +29,12 @@ typedef struct mfi_semaphore {
 } mfi_semaphore;
 
 // MFI_OK, *abandoned: the last owner ended while holding it. MFI_TIMEDOUT, MFI_INTERRUPTED.
-// MFI_DEADLOCK: the caller holds it already (Lock only).
+// MFI_DEADLOCK: the caller holds it already (Lock only), or waiting without a limit would close a
+// cycle of workers that do so, see deadlock.h.
 mfi_status mfi_lock_acquire(mfi_self *self, mfi_object *o, mfi_ns until, bool *abandoned);
+// The same, which tells of the cycle; of one worker alone where it holds the lock already.
+mfi_status mfi_lock_acquire_telling(mfi_self *self, mfi_object *o, mfi_ns until, bool *abandoned,
+                                    mfi_cycle *cycle);
 // MFI_INVALID: the caller does not hold it.
 mfi_status mfi_lock_release(mfi_self *self, mfi_object *o);
 bool mfi_lock_is_held(mfi_object *o);
