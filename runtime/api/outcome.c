@@ -28,7 +28,7 @@ static const char *label_of(const mf_future *f) {
 // An error value as text; `room` serves numbers.
 static const char *text_of(const mf_value *v, char *room, size_t size) {
   static const char *const kinds[] = {"nil",   "boolean", "number", "number",  "string",
-                                      "table", "Queue",   "",       "pointer", "object"};
+                                      "table", "Queue",   "Array",  "pointer", "object"};
   const mf_value *message = mf_field(v, "message");
   if (message != NULL && message->kind == MF_STRING)
     v = message;

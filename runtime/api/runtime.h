@@ -91,6 +91,15 @@ struct mf_queue {
   struct mfi_light *light; // mf_queue_fd; atomic, set under mutex
 };
 
+struct mf_array {
+  mf_runtime *rt;
+  mfi_handle handle;
+  uint32_t place; // in home's table
+  uint32_t type;  // mfi_type
+  uint64_t count;
+  void *data;
+};
+
 // Before thread workers can come to be: the signal that stops them has its handler. Under the
 // mutex.
 void mfi_runtime_listen(mf_runtime *rt);

@@ -1,4 +1,4 @@
-// Values without a Lua state. Floor 6; see value.h. Locks: the runtime's mutex, for queues. Sleeps
+// Values without a Lua state. Floor 6; see value.h. Locks: the runtime's mutex, for handles. Sleeps
 // nowhere.
 //
 // What mf_value_free gets is one value, and must find the memory that came with it: its string,
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// ---- Queues in values
+// ---- Queues and arrays in values
 
 mf_queue *mfi_queue_handle(mf_runtime *rt, mfi_handle h) {
   mf_queue *q = mfi_new(rt, sizeof *q);
@@ -34,10 +34,18 @@ mf_queue *mfi_queue_handle(mf_runtime *rt, mfi_handle h) {
 }
 
 static mfi_status handle_of(void *ud, const mf_value *v, uint64_t *handle) {
-  if (v->as.queue == NULL || v->as.queue->rt != ud)
+  bool queue = v->kind == MF_QUEUE;
+  if (v->as.queue == NULL || (queue ? v->as.queue->rt : v->as.array->rt) != ud)
     return MFI_INVALID;
-  *handle = v->as.queue->handle;
+  *handle = queue ? v->as.queue->handle : v->as.array->handle;
   return MFI_OK;
+}
+
+// Makes *v the queue or array of a handle, with a reference of its own. False: no memory, or gone.
+static bool own_handle(mf_runtime *rt, mfi_object_kind kind, mfi_handle h, mf_value *v) {
+  *v = kind == MFI_KIND_QUEUE ? mf_of_queue(mfi_queue_handle(rt, h))
+                              : mf_of_array(mfi_array_handle(rt, h));
+  return v->as.queue != NULL;
 }
 
 static mfi_status open_handle(void *ud, uint64_t handle, mf_value *v) {
@@ -45,18 +53,16 @@ static mfi_status open_handle(void *ud, uint64_t handle, mf_value *v) {
   mfi_object_kind kind = mfi_handle_kind(&rt->home, handle);
   v->kind = MF_OTHER;
   v->as.other = kind < MFI_KINDS && rt->rt.ops[kind] != NULL ? rt->rt.ops[kind]->name : "object";
-  if (kind != MFI_KIND_QUEUE)
+  if (kind != MFI_KIND_QUEUE && kind != MFI_KIND_ARRAY)
     return MFI_OK;
-  mf_queue *q = mfi_queue_handle(rt, handle);
-  if (q == NULL)
-    return MFI_CLOSED;
-  *v = mf_of_queue(q);
-  return MFI_OK;
+  return own_handle(rt, kind, handle, v) ? MFI_OK : MFI_CLOSED;
 }
 
 static void close_handle(mf_value *v) {
   if (v->kind == MF_QUEUE)
     mf_queue_release(v->as.queue);
+  else if (v->kind == MF_ARRAY)
+    mf_array_release(v->as.array);
 }
 
 mfi_value_hooks mfi_value_hooks_of(mf_runtime *rt) {
@@ -116,11 +122,14 @@ mf_status mfi_value_give(mf_runtime *rt, mfi_values *values, mf_value *out) {
   size_t size = 0;
   const void *memory = memory_of(&v, &size);
   void *own = memory == NULL ? NULL : with_owner(values, memory, size);
+  bool whole = memory == NULL || own != NULL;
   if (v.kind == MF_QUEUE)
-    v.as.queue = mfi_queue_handle(rt, v.as.queue->handle);
+    whole = own_handle(rt, MFI_KIND_QUEUE, v.as.queue->handle, &v);
+  else if (v.kind == MF_ARRAY)
+    whole = own_handle(rt, MFI_KIND_ARRAY, v.as.array->handle, &v);
   if (memory == NULL || own == NULL)
     mfi_values_free(values);
-  if ((memory != NULL && own == NULL) || (v.kind == MF_QUEUE && v.as.queue == NULL))
+  if (!whole)
     return mfi_fail(rt, MF_NOMEM, "no memory for the value");
   if (own != NULL)
     set_memory(&v, own);
@@ -137,8 +146,8 @@ void mf_value_free(mf_value *v) {
     owner *o = (owner *)(uintptr_t)memory - 1;
     mfi_values_free(o->rest);
     free(o);
-  } else if (v->kind == MF_QUEUE) {
-    mf_queue_release(v->as.queue);
+  } else {
+    close_handle(v);
   }
   *v = mf_nil();
 }

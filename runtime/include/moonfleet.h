@@ -34,9 +34,9 @@
  *   Structs   Configs start with their size, and zero means "the default" in every other field:
  *             mf_pool_config c = {.size = sizeof c};   C++: mf_pool_config c{}; c.size = sizeof c;
  *             They, and the strings in them, are the caller's and only read during the call.
- *   Handles   A runtime ends with mf_close and takes its pools along. Futures and queues are the
- *             caller's until released, each once, before or after mf_close. After it futures keep
- *             their outcome (MF_TERMINATED for tasks not done), queues answer MF_CLOSED.
+ *   Handles   A runtime ends with mf_close and takes its pools along. Futures, queues, arrays are
+ *             the caller's until released, each once, before or after mf_close. After it futures
+ *             keep their outcome (MF_TERMINATED for tasks not done), queues answer MF_CLOSED.
  *   Process   Signal handlers (but one real-time signal, while thread workers exist: mf_config),
  *             SIGCHLD, the locale, stdio and the working directory are left alone.
  *             Workers are no children of the host: it may reap with wait() or ignore SIGCHLD. Open
@@ -74,6 +74,7 @@ typedef struct mf_runtime mf_runtime; /* a region of shared memory, and all that
 typedef struct mf_pool mf_pool;       /* workers that run tasks */
 typedef struct mf_future mf_future;   /* one task and, once it ended, its outcome */
 typedef struct mf_queue mf_queue;     /* first in, first out, between all threads and processes */
+typedef struct mf_array mf_array;     /* numbers in shared memory that nobody copies */
 
 /* ---- Status --------------------------------------------------------------------------------- */
 
@@ -135,6 +136,7 @@ typedef enum mf_kind {
   MF_STRING = 4,  /* as.string: any bytes; a zero follows them where the library made the value */
   MF_TABLE = 5,   /* as.table */
   MF_QUEUE = 6,   /* as.queue, by reference */
+  MF_ARRAY = 7,   /* as.array, by reference */
   MF_POINTER = 8, /* as.pointer: light userdata, for workers that are threads of this process */
   MF_OTHER = 9    /* as.other: "function", "Lock" ... what only Lua can use; C cannot send it on */
 } mf_kind;
@@ -155,6 +157,7 @@ typedef struct mf_value {
     } string;
     const mf_table *table;
     mf_queue *queue;
+    mf_array *array;
     void *pointer;
     const char *other;
   } as;
@@ -212,6 +215,12 @@ static inline mf_value mf_of_queue(mf_queue *queue) {
   v.as.queue = queue;
   return v;
 }
+static inline mf_value mf_of_array(mf_array *array) {
+  mf_value v = mf_nil();
+  v.kind = MF_ARRAY;
+  v.as.array = array;
+  return v;
+}
 static inline mf_value mf_of_pointer(void *pointer) {
   mf_value v = mf_nil();
   v.kind = MF_POINTER;
@@ -235,8 +244,8 @@ static inline const mf_value *mf_field(const mf_value *v, const char *key) {
   return NULL;
 }
 
-/* Pushes a copy of *v on L's stack; queues become their Lua objects, usable in L as in any
- * script. MF_OTHER cannot be pushed.
+/* Pushes a copy of *v on L's stack; queues and arrays become their Lua objects, usable in L as in
+ * any script. MF_OTHER cannot be pushed.
  * [L]  On failure nothing is pushed. MF_OK, MF_INVALID, MF_NOT_SENDABLE, MF_CLOSED, MF_NOMEM. */
 MF_API mf_status mf_value_push(mf_runtime *rt, lua_State *L, const mf_value *v);
 
@@ -265,7 +274,7 @@ typedef enum mf_backend {
 
 /* Standard libraries of a worker. Without PACKAGE, require finds the host's modules (mf_preload)
  * alone; without IO there is no dofile and no loadfile; without DEBUG, load takes text alone;
- * without MOONFLEET scripts start no workers, but queues that they are given work. */
+ * without MOONFLEET scripts start no workers, but queues and arrays that they are given work. */
 enum {
   MF_LIB_BASE = 1 << 0,
   MF_LIB_COROUTINE = 1 << 1,
@@ -304,13 +313,13 @@ typedef struct mf_config {
   size_t size;             /* sizeof(mf_config) */
   mf_backend backend;      /* of pools that do not say. Default: MF_THREAD */
   const mf_limits *limits; /* of pools that do not say. NULL: none */
-  size_t shared_limit;     /* most bytes of shared memory (messages, queues); beyond:
+  size_t shared_limit;     /* most bytes of shared memory (messages, queues, arrays); beyond:
                               MF_NOMEM. Reserved at once, used as needed. 0: half of the RAM */
   const char *path;        /* package.path of workers. NULL: as in a fresh Lua */
   const char *cpath;       /* package.cpath of workers. NULL: as in a fresh Lua */
-  lua_Alloc alloc;         /* for runtime handles (pools, futures, queues) and thread workers'
-                              states; called by several threads at once. Process workers use
-                              malloc. NULL: malloc for all */
+  lua_Alloc alloc;         /* for runtime handles (pools, futures, queues, arrays) and thread
+                              workers' states; called by several threads at once. Process workers
+                              use malloc. NULL: malloc for all */
   void *alloc_ud;
   int signal_number;       /* real-time signal that stops scripts in thread workers.
                               0: SIGRTMIN + 4 */
@@ -328,7 +337,7 @@ MF_API mf_runtime *mf_open(const mf_config *config, char *err, size_t errlen);
 
 /* Stops every worker, ends every pool, lets every waiting call return MF_CLOSED, runs all callbacks
  * that are due, and frees the runtime. Never waits for a script; a thread worker in a C function
- * that does not return is left behind. For futures and queues see above. NULL is allowed.
+ * that does not return is left behind. For futures, queues, arrays see above. NULL is allowed.
  * [last]  Calls that wait in other threads may be under way; no new ones. Lua states given to
  * mf_openlib may be closed before or after. */
 MF_API void mf_close(mf_runtime *rt);
@@ -567,6 +576,23 @@ MF_API int mf_queue_fd(mf_queue *q);
 /* Lets the handle go; the queue lives on with others who have it. NULL is allowed.
  * [last] */
 MF_API void mf_queue_release(mf_queue *q);
+
+/* ---- Arrays --------------------------------------------------------------------------------- */
+
+/* count zeroed elements in shared memory; type as in Lua: one of "bBhHiIlLqQfd?" (d: double). Tasks
+ * get it as an argument (mf_of_array), without a copy. Order is the program's affair: what a task
+ * wrote is seen by who saw the task end, what was written before a put by who got the message.
+ * [any]  NULL on failure: mf_error(rt). */
+MF_API mf_array *mf_array_open(mf_runtime *rt, char type, size_t count);
+
+/* The elements, of several dimensions row by row, of a view its own; count and type ('q' for 'l',
+ * 'Q' for 'L') are set where not NULL.
+ * [any]  Valid until the array's release, after mf_close too. */
+MF_API void *mf_array_data(mf_array *a, size_t *count, char *type);
+
+/* Lets the handle go; the memory lives on with others who have it. NULL is allowed.
+ * [last] */
+MF_API void mf_array_release(mf_array *a);
 
 #ifdef __cplusplus
 }

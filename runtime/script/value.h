@@ -14,9 +14,10 @@
 
 typedef struct mfi_value_hooks {
   void *ud;
-  // The handle of a queue in a value to be written: MFI_OK, MFI_CLOSED ...
+  // The handle of a queue or array in a value to be written: MFI_OK, MFI_CLOSED ...
   mfi_status (*handle_of)(void *ud, const mf_value *v, uint64_t *handle);
-  // Makes *v (MF_QUEUE with a handle of its own, or MF_OTHER) of a handle that was read.
+  // Makes *v (MF_QUEUE or MF_ARRAY with a handle of its own, or MF_OTHER) of a handle that was
+  // read.
   mfi_status (*open)(void *ud, uint64_t handle, mf_value *v);
   // Lets go what `open` made. Called by mfi_values_free, which may be long after.
   void (*close)(mf_value *v);

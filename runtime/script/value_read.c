@@ -246,7 +246,7 @@ static void read_object(reader *r) {
     fail(r, status);
     return;
   }
-  if (v.kind == MF_QUEUE)
+  if (v.kind == MF_QUEUE || v.kind == MF_ARRAY)
     out->objects[out->nobjects++] = v;
   number(r, v);
   push(r, v);

@@ -197,7 +197,7 @@ static void put_object(writer *w, const mf_value *v) {
   uint64_t handle;
   mfi_value_bytes *to = w->to;
   if (w->hooks->handle_of == NULL) {
-    refuse(w, "queue");
+    refuse(w, v->kind == MF_QUEUE ? "queue" : "array");
     return;
   }
   mfi_status status = w->hooks->handle_of(w->hooks->ud, v, &handle);
@@ -246,6 +246,7 @@ static void put_value(writer *w, const mf_value *v) {
     put_table(w, v->as.table);
     return;
   case MF_QUEUE:
+  case MF_ARRAY:
     put_object(w, v);
     return;
   case MF_POINTER:
