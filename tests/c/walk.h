@@ -96,14 +96,14 @@ static inline void leaves_nothing(stage *t) {
   CHECK_EQ(last, 0);
 }
 
-typedef struct actor {
+typedef struct acting {
   const scene *s;
   stage *t;
   int64_t step;
-} actor;
+} acting;
 
 static inline void act(mfi_self *self, void *arg) {
-  const actor *a = arg;
+  const acting *a = arg;
   if (a->s->prepare != NULL)
     a->s->prepare(self, a->t);
   mfi_fault_countdown = a->step;
@@ -143,7 +143,7 @@ static inline bool play(const scene *s, int64_t step, int64_t bury_step, bool *b
   int failed_before = check_failed_here;
   world_open(&t.self, (size_t)8 << 20);
   s->set(&t);
-  actor a = {s, &t, step};
+  acting a = {s, &t, step};
   worker_fork(&t.self, &w, act, &a);
   if (s->meanwhile != NULL)
     s->meanwhile(&t, &w);
