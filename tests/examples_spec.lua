@@ -81,6 +81,17 @@ describe("the example", function()
     assert.are.equal("42\tnil\thello\nand any other value\n", run("queue.lua"))
   end)
 
+  it("doubled_in_place prints what five processes have doubled", function()
+    assert.are.equal("10.0 20.0 30.0 40.0 50.0\n", run("doubled_in_place.lua"))
+  end)
+
+  it("shared_numbers prints what tasks have counted and written", function()
+    local out = run("shared_numbers.lua 1000")
+    local wanted = "^counted to 11\nthe last of 1000 numbers is 1.5, after [%d.]+ s\n" ..
+      "sums of what they wrote: 6.0 6.0 6.0 6.0\n$"
+    assert.is_truthy(out:match(wanted), out)
+  end)
+
   it("named_threads lets each thread start and end", function()
     local out = run("named_threads.lua 0.05")
     assert.is_truthy(out:match("\nall done\n$"), out)

@@ -1,5 +1,6 @@
--- The programs that this project was asked for, as far as processes, threads, pools and queues
--- carry them: one function for each, which runs the program and checks what it gives.
+-- The programs that this project was asked for, as far as processes, threads, pools, queues and
+-- shared numbers carry them: one function for each, which runs the program and checks what it
+-- gives.
 --
 -- `moonfleet scripts/examples/seeds.lua` runs them at full size and prints their times;
 -- tests/seeds_spec.lua runs them small. A row gets `mf` (the module, or `mf.with(backend)`) and a
@@ -187,6 +188,17 @@ row(12, "workers share nothing by accident")(function(mf)
   expect(nil, left, "the parent's table")
 end)
 
+row(14, "an Array doubled in place by 5 processes")(function(mf)
+  local array = moonfleet.Array("d", { 5, 10, 15, 20, 25 })
+  local workers = {}
+  for i = 1, 5 do
+    workers[i] = mf.Process(function() array[i] = array[i] * 2 end)
+  end
+  start_all(workers)
+  join_all(workers)
+  expect_list({ 10, 20, 30, 40, 50 }, array:totable())
+end)
+
 row(15, "sleeps through map, imap, imap_unordered")(function(mf, size)
   local unit = size.unit
   local function slow(x, seconds)
@@ -306,6 +318,18 @@ row(21, "a queue brings a list with a hole")(function(mf)
   join_all { p }
 end)
 
+row(22, "a Value and an Array that a child changes")(function(mf)
+  local value, array = moonfleet.Value("d", 0.0), moonfleet.Array("i", moonfleet.range(0, 9))
+  local child = mf.Process(function(v, a)
+    v.value = 3.1415927
+    for i, x in ipairs(a) do a[i] = -x end
+  end, value, array)
+  start_all { child }
+  join_all { child }
+  expect(3.1415927, value.value, "value")
+  expect("0 -1 -2 -3 -4 -5 -6 -7 -8 -9", table.concat(array, " "), "array")
+end)
+
 row(24, "a Thread subclass with run and tostring")(function(mf, size)
   local Sleeper = mf.Thread:extend {
     run = function(self)
@@ -411,6 +435,41 @@ row(29, "map_async of two functions at once")(function(mf, size)
     expect_list({ 1, 2 }, same:get(60))
   end)
   size.within(seconds, unit / 5)
+end)
+
+row(31, "a counter and a large Array, changed by pool tasks")(function(mf, size)
+  local counter, large = moonfleet.Value("i", 1), moonfleet.Array("d", size.n(20000000, 2000))
+  local pool <close> = mf.Pool(2)
+  pool:map(function() counter:add(1) end, moonfleet.range(10))
+  expect(11, counter.value, "counter")
+  pool:apply(function() large[#large] = large[1] + 2.5 end)
+  expect(2.5, large[#large], "last element")
+end)
+
+row(32, "a matrix worked on by blocks of rows")(function(mf, size)
+  local height, width = size.n(1000, 10), size.n(1000, 7)
+  local matrix = moonfleet.Array { type = "f64", shape = { height, width } }
+  local sums = moonfleet.Array("f64", height)
+  local function fill(above, block, block_sums)
+    local lines, columns = block:shape()
+    for i = 1, lines do
+      for j = 1, columns do
+        block:put((above + i) * j, i, j)
+        block_sums[i] = block_sums[i] + block:at(i, j)
+      end
+    end
+  end
+  local calls, above = {}, 0
+  local blocks, block_sums = matrix:split(4), sums:split(4)
+  for k = 1, 4 do
+    calls[k] = { above, blocks[k], block_sums[k] }
+    above = above + #block_sums[k]
+  end
+  local pool <close> = mf.Pool(2)
+  pool:starmap(fill, calls)
+  expect(height * width, matrix:at(height, width), "last element")
+  expect(7 * width * (width + 1) // 2, sums[7], "sum of a row")
+  expect(false, pcall(matrix.at, matrix, height + 1, 1), "bounds")
 end)
 
 row(33, "cpu_count for pool sizes")(function(mf)
