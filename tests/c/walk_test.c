@@ -113,6 +113,30 @@ static void sleep_in_acquire(mfi_self *self, void *arg) { // once the actor has 
     _exit(2);
 }
 
+// Holds the other lock and wants the one that the actor holds.
+static void sleep_in_cycle(mfi_self *self, void *arg) {
+  stage *t = arg;
+  bool abandoned;
+  uint32_t place;
+  mfi_object *other = mfi_object_of(self, t->other);
+  mfi_handle_add(self, t->h, &place);
+  mfi_handle_add(self, t->other, &place);
+  if (mfi_lock_acquire(self, other, 0, &abandoned) != MFI_OK)
+    _exit(2);
+  while (!mfi_lock_is_held(t->o))
+    usleep(20);
+  if (mfi_lock_acquire(self, t->o, MFI_NEVER, &abandoned) != MFI_OK ||
+      mfi_lock_release(self, t->o) != MFI_OK || mfi_lock_release(self, other) != MFI_OK)
+    _exit(2);
+}
+
+static void set_cycle(stage *t) {
+  set_lock(t);
+  t->other = mfi_object_make(&t->self, MFI_KIND_LOCK, &t->other_place);
+  t->has_other = true;
+  worker_fork(&t->self, &t->sleeper, sleep_in_cycle, t);
+}
+
 static void set_lock_and_sleeper(stage *t) {
   set_lock(t);
   worker_fork(&t->self, &t->sleeper, sleep_in_acquire, t);
@@ -241,6 +265,17 @@ static void own_before_a_sleeper(mfi_self *self, stage *t) {
   hold_and_own(self, t);
   worker_until_asleep(self, &t->sleeper);
 }
+static void own_in_a_cycle(mfi_self *self, stage *t) {
+  uint32_t place;
+  CHECK_EQ(mfi_handle_add(self, t->other, &place), MFI_OK);
+  own_before_a_sleeper(self, t);
+}
+static void close_cycle(mfi_self *self, stage *t) {
+  bool abandoned;
+  mfi_object *other = mfi_object_of(self, t->other);
+  CHECK_EQ(mfi_lock_acquire(self, other, MFI_NEVER, &abandoned), MFI_DEADLOCK);
+  release(self, t);
+}
 static void take_permit(mfi_self *self, stage *t) { mfi_semaphore_acquire(self, t->o, t->mine, 0); }
 static void hold_and_take_permits(mfi_self *self, stage *t) {
   hold(self, t);
@@ -272,13 +307,13 @@ static void make_viewed_array(mfi_self *self, stage *t) { // of which only the v
 
 // ---- Meanwhile
 
-static void put_when_asleep(stage *t, const worker *actor) {
-  while (!has_ended(actor->pid) && !sleeps(&t->self, actor))
+static void put_when_asleep(stage *t, const worker *w) {
+  while (!has_ended(w->pid) && !sleeps(&t->self, w))
     usleep(20);
   put_number(&t->self, t->o, 1000, 16, 0);
-  while (!has_ended(actor->pid) && !has_ended(t->sleeper.pid))
+  while (!has_ended(w->pid) && !has_ended(t->sleeper.pid))
     usleep(20);
-  if (!has_ended(actor->pid))
+  if (!has_ended(w->pid))
     put_number(&t->self, t->o, 1000, 16, 0);
 }
 
@@ -410,6 +445,15 @@ static void check_permits(stage *t, bool done) {
   CHECK_EQ(mfi_semaphore_value(t->o), 3);
 }
 
+static void check_cycle(stage *t, bool done) {
+  bool abandoned;
+  mfi_object *other = mfi_object_of(&t->self, t->other);
+  check_handed_on(t, done);
+  CHECK_EQ(mfi_lock_acquire(&t->self, other, 0, &abandoned), MFI_OK);
+  CHECK(!abandoned);
+  CHECK_EQ(mfi_lock_release(&t->self, other), MFI_OK);
+}
+
 // ---- The walk
 
 static const scene scenes[] = {
@@ -457,6 +501,7 @@ static const scene scenes[] = {
      check_handed_on},
     {"an_abandonment_for_a_sleeper", set_lock_and_sleeper, own_before_a_sleeper, abandon, NULL,
      check_handed_on},
+    {"closing_a_cycle", set_cycle, own_in_a_cycle, close_cycle, NULL, check_cycle},
     {"making_a_small_array", set_nothing, use_heap, make_small_array, NULL, check_nothing},
     {"making_a_large_array", set_nothing, use_heap, make_large_array, NULL, check_nothing},
     {"making_a_first_array", set_nothing, NULL, make_large_array, NULL, check_nothing},

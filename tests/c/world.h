@@ -56,6 +56,7 @@ static inline mfi_self world_self(const mfi_self *self, uint32_t slot) {
   s.index = slot;
   s.slot = mfi_slot_at(self, slot);
   s.slot->pid = (uint32_t)mfi_os_pid();
+  store_release(&s.slot->tid, (uint32_t)mfi_os_tid());
   s.no_spin = 0;
   return s;
 }
@@ -83,6 +84,7 @@ static inline void worker_fork(mfi_self *self, worker *w, work_fn *fn, void *arg
 
 static inline void *worker_main(void *p) {
   worker *w = p;
+  store_release(&w->self.slot->tid, (uint32_t)mfi_os_tid());
   w->fn(&w->self, w->arg);
   return NULL;
 }
