@@ -234,6 +234,31 @@ helper.for_each_program(function(program, run)
     end)
   end
 
+  describe("death of a script under " .. program, function()
+    it("is seen by its workers, which then end within 2 s", function()
+      local path = os.tmpname()
+      local result = run([[
+        mf.spawn(function()
+          local file = io.open(os.getenv "SEEN", "w")
+          file:setvbuf "no"
+          local main = mf.parent_process()
+          file:write(mf.getpid(), " ", main.name, " ", tostring(main:is_alive()), "\n")
+          file:write(tostring(main:join()), " ", tostring(main:is_alive()), "\n")
+          while true do end
+        end)
+        local function begun() return io.open(os.getenv "SEEN"):read("l") end
+        while not begun() do mf.sleep(0.01) end
+        ready()
+        while true do end
+      ]], { signal = "KILL", alone = true, env = { SEEN = path } })
+      assert.are.equal(137, result.code, result.err)
+      local pid = helper.read_file(path):match "^%d+"
+      assert.is_true(gone_soon { pid })
+      assert.are.equal(pid .. " main true\ntrue false\n", helper.read_file(path))
+      os.remove(path)
+    end)
+  end)
+
   describe("death of a worker under " .. program, function()
     it("ends its workers, while its parent goes on", function()
       local result = run [[
@@ -250,6 +275,32 @@ helper.for_each_program(function(program, run)
       assert.are.equal(0, result.code, result.err)
       assert.is_truthy(result.out:find("\n%-9\n"), result.out)
       assert.is_true(gone_soon { numbers(result.out)[1] })
+    end)
+
+    it("is seen by its workers, which then end within 2 s", function()
+      local result = run [[
+        local seen = mf.Queue()
+        local p = mf.spawn(function()
+          mf.spawn(function()
+            local parent = mf.parent_process()
+            seen:put { mf.getpid(), parent:is_alive(), parent:join(0) }
+            seen:put(table.pack(parent:join(30)))
+            seen:put { parent:is_alive(), parent:join(), mf.parent_process():is_alive() }
+            while true do end
+          end)
+          while true do mf.sleep(1) end
+        end)
+        local first = seen:get()
+        os.execute("kill -9 " .. p.pid)
+        local since = mf.time()
+        local second, third = seen:get(30), seen:get(30)
+        local grandchild = "/proc/" .. math.tointeger(first[1]) .. "/stat"
+        while io.open(grandchild) and mf.time() < since + 10 do mf.sleep(0.01) end
+        print(first[2], first[3], #second, second[1], table.unpack(third))
+        print(p:join(), p.exitcode, mf.time() - since < 2.5)
+      ]]
+      assert.are.same({ code = 0, err = "",
+        out = "true\tfalse\t1\ttrue\tfalse\ttrue\tfalse\ntrue\t-9\ttrue\n" }, result)
     end)
 
     it("by a signal raises worker_died naming it, where result is asked for", function()

@@ -167,6 +167,83 @@ helper.for_each_program(function(program, run)
         ]], through("ulimit -n 40; exec \"$@\""))
         assert.are.same({ code = 0, err = "", out = "true\n" }, result)
       end)
+
+      it("are enough for a pool with any number of tasks", function()
+        local result = run_with([[
+          local pool <close> = mf.Pool(2)
+          local futures, sum = {}, 0
+          for i = 1, 10000 do futures[i] = pool:submit(math.abs, -i) end
+          for i = 1, 10000 do sum = sum + futures[i]:get() end
+          print(sum)
+          local queues = {}
+          for i = 1, 2000 do queues[i] = mf.Queue() queues[i]:put(i) end
+          print(pool:apply(function(q) return q:get() end, { queues[2000] }))
+        ]], through("ulimit -n 24; exec \"$@\""))
+        assert.are.same({ code = 0, err = "", out = "50005000\n2000\n" }, result)
+      end)
+    end)
+
+    describe("very many workers at once under " .. program .. " by " .. backend, function()
+      -- In the build of small sizes there is no room for so many: an error, and all goes on.
+      it("just work, or are an error that says what is short", function()
+        local result = run_with([[
+          local list, go = {}, mf.Queue()
+          local ok, err = pcall(function()
+            for i = 1, 600 do list[i] = mf.spawn(function() return go:get() end) end
+          end)
+          assert(ok or mf.is_error(err, "no_memory") and #list > 100, err)
+          local sum = 0
+          for i = 1, #list do go:put(i) end
+          for i = 1, #list do sum = sum + list[i]:result() end
+          print(sum == #list * (#list + 1) // 2)
+          list = nil
+          print(mf.spawn(function() return "again" end):result())
+        ]], { timeout = 110 })
+        assert.are.same({ code = 0, err = "", out = "true\nagain\n" }, result)
+      end)
+    end)
+
+    describe("surroundings of a worker under " .. program .. " by " .. backend, function()
+      it("have the umask that its program was given", function()
+        local result = run_with([[
+          mf.spawn(function() io.open("made.txt", "w"):close() end):join()
+          print(io.popen("stat -c %a made.txt"):read("a"))
+        ]], through("umask 027; exec \"$@\""))
+        assert.are.same({ code = 0, err = "", out = "640\n\n" }, result)
+      end)
+
+      local limits = [[
+        local function limits()
+          local text = io.open("/proc/self/limits"):read("a")
+          return (text:match("Max open files +(%d+ +%d+)"):gsub(" +", " ")) .. "/" ..
+            text:match("Max cpu time +(%d+)")
+        end
+      ]]
+
+      it("have the limits that its program was given", function()
+        local result = run_with(limits .. [[
+          print(limits(), mf.spawn(limits):result(), mf.Pool(1):apply(limits))
+        ]], through("ulimit -t 1000; ulimit -S -n 200; ulimit -H -n 300; exec \"$@\""))
+        local one = "200 300/1000"
+        assert.are.same({ code = 0, err = "", out = ("%s\t%s\t%s\n"):format(one, one, one) },
+          result)
+      end)
+
+      it("have the limits and the CPUs that its parent has when it starts it", function()
+        local result = run_with(limits .. [[
+          local function cpus()
+            return io.open("/proc/self/status"):read("a"):match("Cpus_allowed_list:%s*(%S+)")
+          end
+          mf.spawn(limits):join()
+          os.execute("prlimit --nofile=150:250 --pid " .. mf.getpid())
+          os.execute("taskset -apc 0 " .. mf.getpid() .. " >cpus.txt")
+          local function look() return limits(), cpus(), mf.cpu_count() end
+          print(mf.spawn(look):result())
+          print(mf.spawn(function() return mf.spawn(look):result() end):result())
+        ]], through("ulimit -t 1000; ulimit -n 300; exec \"$@\""))
+        local one = "150 250/1000\t0\t1\n"
+        assert.are.same({ code = 0, err = "", out = one .. one }, result)
+      end)
     end)
 
     describe("worker whose object was dropped under " .. program .. " by " .. backend, function()

@@ -58,6 +58,51 @@ describe("thread", function()
     assert.are.same({}, drain(closed))
   end)
 
+  it("killed with a finalizer that does not return leaves it behind after a second", function()
+    -- In a program of its own: nothing ends such a finalizer but the process's end.
+    local result = helper.run_script [[
+      local mf = require "moonfleet"
+      local lock = mf.Lock()
+      local function endless() while true do end end
+      local t = mf.Thread(function()
+        _G.kept = setmetatable({}, { __gc = endless })
+        lock:acquire()
+        while true do end
+      end)
+      t:start()
+      while not lock:locked() do mf.sleep(0.001) end
+      t:terminate()
+      print(t:join(0.05))
+      t:kill()
+      print(t:join(20), t.exitcode, mf.is_error(t:exception(), "terminated"), t:is_alive())
+      print(lock:acquire())
+
+      print(mf.spawn(function() return "others go on" end):result(20))
+      os.exit(0)
+    ]]
+    assert.are.same({ code = 0, err = "", out = "false\ttimeout\ntrue\t-9\ttrue\tfalse\n" ..
+      "true\tabandoned\nothers go on\n" }, result)
+  end)
+
+  it("killed with a finalizer that takes long is ended by itself", function()
+    local ended = mf.Queue()
+    local worker = mf.Thread(function()
+      _G.kept = setmetatable({}, { __gc = function()
+        local until_then = mf.time() + 1.5
+        while mf.time() < until_then do end
+        ended:put("finalized")
+      end })
+      ended:put("begun")
+      while true do end
+    end)
+    worker:start()
+    ended:get(long)
+    worker:kill()
+    assert.is_true(worker:join(long))
+    assert.are.equal(-9, worker.exitcode)
+    assert.are.equal("finalized", ended:get(long)) -- by a thread that is nobody's any more
+  end)
+
   it("terminated in a to-be-closed variable's method that loops is killed in the end", function()
     local started = mf.Queue()
     local worker = mf.Thread(function()

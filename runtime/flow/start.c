@@ -6,6 +6,7 @@
 #include "flow/runtime.h"
 #include "flow/spec.h"
 #include "flow/warden.h"
+#include "flow/watch.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -29,7 +30,9 @@ static void *thread_main(void *arg) {
   entry e = *(entry *)arg;
   free(arg);
   mfi_self self = mfi_self_make(e.rt, e.slot);
+  store_release(&self.slot->claim, mfi_slot_id(&self, e.slot));
   int code = mfi_worker_run(&self);
+  mfi_watch_claim_own(&self);
   mfi_worker_end(&self, e.slot, code);
   fetch_add_seqcst(&e.rt->threads, ~0u);
   return NULL;

@@ -7,6 +7,7 @@
 #include "flow/pool.h"
 #include "flow/runtime.h"
 #include "flow/spec.h"
+#include "flow/watch.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -102,6 +103,8 @@ mfi_status mfi_worker_stop(mfi_self *self, mfi_object *o, int signal_number) {
   if (state == MFI_WORKER_ENDED || state == MFI_WORKER_NEW)
     return MFI_INVALID;
   mfi_slot_stop(self, slot, w->backend, MFI_TERMINATED, 0, signal_number);
+  if (signal_number == SIGKILL && w->backend == MFI_BACKEND_THREAD)
+    mfi_watch_start(self, o);
   return MFI_OK;
 }
 

@@ -38,6 +38,8 @@ typedef struct mfi_worker {
   uint32_t ready;    // its initializer has run; own
   uint32_t epoch;    // of its pool when it was started
   uint32_t calls;    // of the core's calls, how many it is to run
+  uint32_t closing;  // its state is being closed, only finalizers run; own, read atomically
+  uint32_t watched;  // somebody sees to it that they do not take for ever; atomic
   mfi_event changed; // woken at RUNNING and ENDED
   uint64_t memory_limit;
   char name[MFI_NAME_SIZE];
@@ -108,6 +110,11 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode);
 // The worker in a slot, looked at without a reference; NULL: there is none. It may end at any time,
 // and its memory may be another worker's then: what is read there is a guess, and read atomically.
 mfi_object *mfi_worker_in(mfi_self *self, uint32_t slot);
+
+// A killed thread whose finalizers do not return ends without them: for everybody else it has
+// ended, its own thread settles what it named when they do return. Called by another thread of its
+// process that has claimed it.
+void mfi_worker_leave(mfi_self *self, uint32_t slot, int exitcode);
 
 // Children of the worker with this id: fn for each live one, as (object, handle).
 void mfi_worker_each(mfi_self *self, uint64_t parent,

@@ -70,6 +70,23 @@ static void end_unborn(mfi_self *self, mfi_slot *dead) {
   dead->starting = 0;
 }
 
+void mfi_worker_leave(mfi_self *self, uint32_t slot, int exitcode) {
+  mfi_slot *s = mfi_slot_at(self, slot);
+  mfi_object *o = mfi_object_of(self, s->worker);
+  mfi_handle core = mfi_worker_of(o)->pool;
+  mfi_death death = death_of(self, slot, mfi_worker_of(o), exitcode);
+  close_slot(self, s);
+  mfi_worker_each(self, mfi_slot_id(self, slot), stop_child, NULL);
+  if (core != 0)
+    mfi_pool_worker_left(self, mfi_object_of(self, core), slot, &death, false);
+  mfi_pool_bury_job(self, slot, &death);
+  if (core != 0)
+    mfi_pool_heal(self, mfi_object_of(self, core));
+  mark_ended(self, o, exitcode);
+  mfi_handle_unhold(self, &s->worker); // from here on its thread goes on by itself
+  mfi_event_wake_all(self, mfi_event_of(self, mfi_slot_id(self, slot)));
+}
+
 void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
   mfi_slot *s = mfi_slot_at(self, slot);
   mfi_handle h = s->worker;

@@ -61,6 +61,7 @@ typedef struct mfi_slot {
   mfi_ref job;          // job that it runs
   mfi_handle ending;    // reference to a job that is on its way to or from a watcher's list
 
+  uint64_t claim;       // of a thread: its id, until somebody says that it is the one to end it
   uint64_t worker;      // handle, a reference: the worker that it is; 0: a native thread
   uint32_t starting;    // slot that it has taken for a worker to be; 0: none
   uint32_t warden;      // slot of the warden that forks it; 0: a thread

@@ -7,12 +7,16 @@
 
 // ---- Surroundings: what a worker takes over from who starts it
 
+#define MFI_LIMITS 16
 typedef struct mfi_os_surroundings {
   uint32_t umask;
   int32_t nice;
   uint64_t affinity[16]; // CPU set
-  char locale[256];      // zero-ended
-  char cwd[4096];        // zero-ended; "": unknown
+  struct {
+    uint64_t soft, hard;
+  } limit[MFI_LIMITS]; // setrlimit's, by its numbers
+  char locale[256];    // zero-ended
+  char cwd[4096];      // zero-ended; "": unknown
 } mfi_os_surroundings;
 
 void mfi_os_surroundings_get(mfi_os_surroundings *out);

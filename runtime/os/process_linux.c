@@ -25,11 +25,47 @@ extern char **environ;
 
 // ---- Surroundings
 
-void mfi_os_surroundings_get(mfi_os_surroundings *out) {
-  memset(out, 0, sizeof *out);
+_Static_assert(MFI_LIMITS <= (int)RLIM_NLIMITS, "each limit has a number");
+
+// umask() tells only what it has changed: a file that another thread makes just then would be open
+// to all. So the system's own account is read.
+static mode_t current_umask(void) {
+  char text[256];
+  int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+  if (fd >= 0)
+    close(fd);
+  text[n < 0 ? 0 : n] = '\0';
+  const char *at = strstr(text, "\nUmask:");
+  if (at != NULL)
+    return (mode_t)strtoul(at + 7, NULL, 8);
   mode_t mask = umask(0);
   umask(mask);
-  out->umask = mask;
+  return mask;
+}
+
+static void get_limits(mfi_os_surroundings *out) {
+  struct rlimit l;
+  for (int i = 0; i < MFI_LIMITS; i++) {
+    if (getrlimit(i, &l) != 0)
+      continue;
+    out->limit[i].soft = l.rlim_cur;
+    out->limit[i].hard = l.rlim_max;
+  }
+}
+
+static void set_limits(const mfi_os_surroundings *s, const mfi_os_surroundings *now) {
+  for (int i = 0; i < MFI_LIMITS; i++) {
+    struct rlimit l = {.rlim_cur = s->limit[i].soft, .rlim_max = s->limit[i].hard};
+    if (memcmp(&s->limit[i], &now->limit[i], sizeof now->limit[i]) != 0)
+      setrlimit(i, &l);
+  }
+}
+
+void mfi_os_surroundings_get(mfi_os_surroundings *out) {
+  memset(out, 0, sizeof *out);
+  out->umask = current_umask();
+  get_limits(out);
   out->nice = getpriority(PRIO_PROCESS, 0);
   sched_getaffinity(0, sizeof out->affinity, (cpu_set_t *)(void *)out->affinity);
   const char *locale = setlocale(LC_ALL, NULL);
@@ -40,6 +76,7 @@ void mfi_os_surroundings_get(mfi_os_surroundings *out) {
 }
 
 void mfi_os_surroundings_set(const mfi_os_surroundings *s, const mfi_os_surroundings *now) {
+  set_limits(s, now);
   if (s->cwd[0] != '\0' && strcmp(s->cwd, now->cwd) != 0 && chdir(s->cwd) != 0)
     errno = 0;
   if (s->umask != now->umask)

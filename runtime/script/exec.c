@@ -6,6 +6,7 @@
 #include "base/atomic.h"
 #include "base/fault.h"
 #include "flow/stream.h"
+#include "flow/watch.h"
 #include "script/error.h"
 #include "script/exec_job.h"
 #include "script/state.h"
@@ -445,6 +446,8 @@ int mfi_exec_worker(mfi_self *self, mfi_object *worker) {
         l.m->alarm = &l.alarm;
       code = live(&l, L);
       l.m->closing = true;
+      if (w->backend == MFI_BACKEND_THREAD)
+        mfi_watch_closing(self, worker);
       mfi_exec_close_spares(l.m);
     }
     lua_settop(L, 0);
