@@ -66,7 +66,7 @@ describe("public surface", function()
       Semaphore BoundedSemaphore Event Condition Barrier Value RawValue Array RawArray Pool
       ThreadPool pool map starmap imap imap_unordered istarmap reduce submit apply apply_async
       map_async starmap_async everywhere range iter encode decode captures register is_error type
-      with set_backend poll fd inspect stats]]):gmatch("%S+") do
+      with set_backend poll fd inspect stats dump_waits]]):gmatch("%S+") do
       assert.is_not_nil(mf[name], name)
     end
     assert.is_nil(mf.no_such_function)

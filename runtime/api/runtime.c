@@ -7,6 +7,7 @@
 #include "api/serial.h"
 #include "api/worker.h"
 #include "base/atomic.h"
+#include "flow/waits.h"
 #include "flow/warden.h"
 #include "os/cpu.h"
 
@@ -85,6 +86,14 @@ const char *mf_status_string(mf_status status) {
     if (names[i].status == status)
       return names[i].name;
   return "unknown";
+}
+
+size_t mf_dump_waits(mf_runtime *rt, char *buffer, size_t size) {
+  mfi_caller *c = rt == NULL ? NULL : mfi_caller_of(rt);
+  size_t room = buffer == NULL ? 0 : size;
+  if (room != 0)
+    buffer[0] = '\0';
+  return c == NULL ? 0 : mfi_waits_dump(mfi_caller_self(c), buffer, room);
 }
 
 // ---- Lives

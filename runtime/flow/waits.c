@@ -231,7 +231,10 @@ static bool is_shown(const mfi_slot *s, mfi_handle handle, mfi_object *worker) {
   if (handle != 0)
     return worker != NULL && mfi_worker_state(worker) != MFI_WORKER_ENDED;
   copy_name(s, name);
-  return strcmp(name, "main") == 0 || strcmp(name, "host") == 0;
+  if (strcmp(name, "main") == 0)
+    return true;
+  bool here = load_acquire(&s->waits_since) != 0 || load_acquire(&s->held) != 0;
+  return strcmp(name, "host") == 0 && here; // else it does something of its own
 }
 
 // What it runs: its task, or its target. False: that is not known, nothing was added.

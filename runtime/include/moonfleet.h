@@ -389,6 +389,11 @@ MF_API int mf_dispatch(mf_runtime *rt, int max);
  * [signal] */
 MF_API void mf_interrupt(mf_runtime *rt, int on);
 
+/* Writes who runs what and who waits where for what, as text for people, in the manner of snprintf.
+ * The host's own threads are told of while they wait.
+ * [any]  Length of the whole text; what does not fit is cut. 0: rt is NULL or closed. */
+MF_API size_t mf_dump_waits(mf_runtime *rt, char *buffer, size_t size);
+
 /* ---- Pools ---------------------------------------------------------------------------------- */
 
 typedef struct mf_pool_config {
