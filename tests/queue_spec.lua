@@ -219,6 +219,78 @@ describe("queue", function()
     assert.are.equal("readable", (queue:get(0)))
   end)
 
+  describe("many with one that cannot be decoded", function()
+    -- Puts the list; `bad` is what no other state can read.
+    local function put_all(queue, ...)
+      local messages = table.pack(...)
+      local child = mf.spawn(function()
+        package.preload["spec.only_there"] = function() return { f = function() end } end
+        for i = 1, messages.n do
+          local message = messages[i]
+          if message == "bad" then message = require "spec.only_there" end
+          if message == "large" then message = ("x"):rep(10000) end
+          if message == "large and bad" then
+            message = { ("x"):rep(10000), (require "spec.only_there") }
+          end
+          queue:put(message)
+        end
+      end)
+      child:join(long)
+    end
+
+    it("gives the others, and the error when something is asked for again", function()
+      local queue = mf.Queue()
+      put_all(queue, 1, "bad", 2, "bad", 3)
+      assert.are.same({ 1, 2, 3, n = 3 }, queue:get_many())
+      assert.are.equal(0, queue:size())
+      queue:put(4)
+      local err = helper.fails("decode", queue.get, queue, 0)
+      assert.is_truthy(err.message:find("spec.only_there", 1, true), err.message)
+      helper.fails("decode", queue.get_many, queue, 10, 0)
+      assert.are.same({ 4, n = 1 }, queue:get_many(10, 0))
+    end)
+
+    it("raises at once when there is nothing else", function()
+      local queue = mf.Queue()
+      put_all(queue, "bad", "bad")
+      helper.fails("decode", queue.get_many, queue, 10, 0)
+      helper.fails("decode", queue.get_nowait, queue)
+      assert.are.same({ n = 2, nil, "empty" }, table.pack(queue:get_nowait()))
+    end)
+
+    it("does so for large messages, and within its limit", function()
+      local queue = mf.Queue()
+      put_all(queue, "large", "large and bad", 1, "bad", "large", 2)
+      local got = queue:get_many(3)
+      assert.are.same({ 3, 10000, 1, 10000 }, { got.n, #got[1], got[2], #got[3] })
+      helper.fails("decode", queue.get, queue, 0)
+      helper.fails("decode", queue.get, queue, 0)
+      assert.are.equal(2, queue:get(0))
+    end)
+
+    it("counts them as taken", function()
+      local queue = mf.Queue()
+      put_all(queue, 1, "bad")
+      queue:get_many()
+      queue:task_done()
+      queue:task_done()
+      assert.is_true(queue:join(0))
+      helper.fails("decode", queue.get, queue, 0)
+    end)
+  end)
+
+  it("leaves the collector as it was when it puts many", function()
+    local queue = mf.Queue()
+    collectgarbage "stop"
+    queue:put_many { 1, ("x"):rep(1000) }
+    local runs = collectgarbage "isrunning"
+    collectgarbage "restart"
+    assert.is_false(runs)
+    queue:put_many { 1, ("x"):rep(1000) }
+    assert.is_true(collectgarbage "isrunning")
+    assert.are.equal(4, queue:get_many().n)
+  end)
+
   if os.getenv "MOONFLEET_TEST_HUGE" then
     it("carries a message of more than 2 GiB", function()
       local queue = mf.Queue()

@@ -280,8 +280,10 @@ function Queue:get_nowait() end
 ---@return string? reason
 function Queue:put_many(list, timeout) end
 
---- What is there, waiting for the first message only.
----@param max integer
+--- What is there, waiting for the first message only. A message that cannot be decoded is left out
+--- of the list; its error is raised by the next get of this queue here, or at once where nothing else
+--- came.
+---@param max? integer   nil: all that is there
 ---@param timeout? number
 ---@return table? list   with n; or nil, reason
 ---@return string? reason

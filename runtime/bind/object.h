@@ -21,6 +21,7 @@ typedef struct mfi_box {
   uint32_t kind;     // mfi_object_kind
   uint32_t place, pool_place;
   bool has_pool;
+  bool pending; // of a queue: errors of messages are kept, see bind/queue.c
   // Of a Value or Array, so that an element costs no look into the region; count 0: released.
   char *elements;
   uint64_t count;

@@ -8,6 +8,7 @@
 #include "bind/taken.h"
 
 #include <math.h>
+#include <string.h>
 
 static mfi_box *self_of(lua_State *L, const char *method) {
   return mfi_bind_self(L, MFI_KIND_QUEUE, method);
@@ -67,9 +68,12 @@ static int queue_put_nowait(lua_State *L) {
 
 // ---- get
 
+static void raise_pending(lua_State *L, mfi_box *b);
+
 static int get(lua_State *L, mfi_box *b, mfi_ns until, const char *when_empty) {
   mfi_taken t;
   mfi_status st;
+  raise_pending(L, b);
   while ((st = mfi_queue_take(b->m->self, b->o, b->place, until, &t)) == MFI_INTERRUPTED)
     mfi_context_look_up(L);
   if (st == MFI_TIMEDOUT)
@@ -112,31 +116,50 @@ static uint32_t list_length(lua_State *L, int idx) {
   return (uint32_t)n;
 }
 
+// What was encoded becomes the caller's own. [-2, +k, m]
+static int keep_list(lua_State *L) {
+  mfi_box *b = lua_touserdata(L, 1);
+  list *l = lua_touserdata(L, 2);
+  lua_settop(L, 0);
+  l->packed_size = 0;
+  for (uint32_t i = 0; i < l->n; i++)
+    if (is_small(&l->message[i]))
+      l->packed_size += mfi_queue_packed_size(l->message[i].size);
+  char *at = l->packed = lua_newuserdatauv(L, l->packed_size + 1, 0);
+  for (uint32_t i = 0; i < l->n; i++) {
+    if (!is_small(&l->message[i]))
+      continue;
+    mfi_encoded_copy(&l->message[i], mfi_queue_pack(at, l->message[i].size));
+    at += mfi_queue_packed_size(l->message[i].size);
+  }
+  for (uint32_t i = 0; i < l->n; i++) {
+    if (is_small(&l->message[i]))
+      continue;
+    luaL_checkstack(L, 10, "too many messages");
+    mfi_encoded_keep(b->m->codec, L, &l->message[i]);
+  }
+  return lua_gettop(L);
+}
+
 // Encodes all before anything is put. Pushes the userdata that own it.
 static void encode_list(lua_State *L, mfi_box *b, int idx, list *out) {
   out->n = list_length(L, idx);
-  mfi_encoded *own = lua_newuserdatauv(L, (out->n + 1) * sizeof *own, 0);
-  luaL_checkstack(L, (int)(out->n < 100000 ? out->n : 100000) + 20, "too many messages");
+  out->message = lua_newuserdatauv(L, (out->n + 1) * sizeof *out->message, 0);
+  luaL_checkstack(L, 20, "too many messages");
   const mfi_encoded *all = mfi_encode_list(b->m->codec, L, idx, out->n, "list[#]", 0);
-  lua_gc(L, LUA_GCSTOP); // a finalizer might encode, and `all` is the encoder's
-  out->packed_size = 0;
-  for (uint32_t i = 0; i < out->n; i++) {
-    own[i] = all[i];
-    if (is_small(&all[i]))
-      out->packed_size += mfi_queue_packed_size(all[i].size);
-  }
-  char *at = out->packed = lua_newuserdatauv(L, out->packed_size + 1, 0);
-  for (uint32_t i = 0; i < out->n; i++) {
-    if (!is_small(&own[i]))
-      continue;
-    mfi_encoded_copy(&own[i], mfi_queue_pack(at, own[i].size));
-    at += mfi_queue_packed_size(own[i].size);
-  }
-  for (uint32_t i = 0; i < out->n; i++)
-    if (!is_small(&own[i]))
-      mfi_encoded_keep(b->m->codec, L, &own[i]);
-  lua_gc(L, LUA_GCRESTART);
-  out->message = own;
+  if (out->n != 0)
+    memcpy(out->message, all, out->n * sizeof *all);
+  // A finalizer might encode, and what `all` refers to is the encoder's until it is kept.
+  bool collects = lua_gc(L, LUA_GCISRUNNING) != 0;
+  lua_gc(L, LUA_GCSTOP);
+  lua_pushcfunction(L, keep_list);
+  lua_pushlightuserdata(L, b);
+  lua_pushlightuserdata(L, out);
+  int status = lua_pcall(L, 2, LUA_MULTRET, 0);
+  if (collects)
+    lua_gc(L, LUA_GCRESTART);
+  if (status != LUA_OK)
+    lua_error(L);
 }
 
 static uint32_t small_run(const list *l, uint32_t from) {
@@ -202,26 +225,137 @@ static int queue_put_many(lua_State *L) {
 
 // ---- get_many
 
+// A message that cannot be read must not cost those that were taken together with it. Its error is
+// kept (in pending_key's table, by queue; box->pending) and raised by the next get that would be
+// given something: a list holds what could be read, before it and behind.
+
 #define SCOOP 8192
 
-// Takes what is there, up to max messages, into the table at the top. How many.
-static lua_Integer take_there(lua_State *L, mfi_box *b, lua_Integer n, lua_Integer max) {
+static const char pending_key;
+
+// Keeps the error at the top. [-1, +0, m]
+static void keep_error(lua_State *L, mfi_box *b, int queue) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &pending_key) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &pending_key);
+  }
+  lua_pushvalue(L, queue);
+  if (lua_rawget(L, -2) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, queue);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -4);
+  }
+  lua_pushvalue(L, -3);
+  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+  b->pending = true;
+  lua_pop(L, 3);
+}
+
+// Raises the oldest error that is kept for the queue at index 1, if there is one. [-0, +0, v]
+static void raise_pending(lua_State *L, mfi_box *b) {
+  if (!b->pending)
+    return;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &pending_key);
+  lua_pushvalue(L, 1);
+  lua_rawget(L, -2);
+  lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
+  lua_rawgeti(L, -1, 1);
+  for (lua_Integer i = 2; i <= n + 1; i++) {
+    lua_rawgeti(L, -2, i);
+    lua_rawseti(L, -3, i - 1);
+  }
+  b->pending = n > 1;
+  lua_error(L);
+}
+
+// What get_many has in hand: the list is at index 2, `n` values are in it.
+typedef struct many {
+  mfi_box *box;
+  lua_Integer n, max;
+  const char *at; // the next record
+  uint32_t left;  // records not read yet
+  mfi_taken *large;
+} many;
+
+// Reads all records, or the large message. [-2, +0, v]
+static int read_some(lua_State *L) {
+  many *g = lua_touserdata(L, 2);
+  mfi_context *m = g->box->m;
+  if (g->large != NULL) {
+    mfi_bind_open_taken(L, g->box, g->large);
+    lua_rawseti(L, 1, g->n + 1);
+    g->n++;
+  }
+  for (; g->left > 0; g->n++) {
+    size_t size;
+    mfi_message message = {.bytes = mfi_queue_unpack(&g->at, &size)};
+    message.size = size;
+    g->left--;
+    mfi_decode(m->codec, L, &message, mfi_context_flags(m));
+    lua_rawseti(L, 1, g->n + 1);
+  }
+  return 0;
+}
+
+static bool stops(lua_State *L, const mfi_context *m) {
+  return (m->stop != NULL && mfi_stop_raised(m->stop) != 0) || mfi_error_is(L, -1, "interrupted");
+}
+
+// Reads what was taken: `left` records, or a large message. An error is kept, and the next message
+// read.
+static void read_all(lua_State *L, many *g, const char *at, uint32_t left, mfi_taken *large) {
+  g->at = at;
+  g->left = left;
+  g->large = large;
+  do {
+    lua_pushcfunction(L, read_some);
+    lua_pushvalue(L, 2);
+    lua_pushlightuserdata(L, g);
+    bool read = lua_pcall(L, 2, 0, 0) == LUA_OK;
+    g->large = NULL;
+    if (!read && stops(L, g->box->m))
+      lua_error(L);
+    if (!read)
+      keep_error(L, g->box, 1);
+  } while (g->left > 0);
+  g->at = NULL;
+}
+
+// Takes what is there, up to max messages.
+static void take_there(lua_State *L, many *g) {
   _Alignas(16) char room[SCOOP];
-  for (;;) {
-    size_t used, size;
-    uint32_t want = max - n > 100000 ? 100000 : (uint32_t)(max - n);
+  mfi_box *b = g->box;
+  do {
+    size_t used;
+    uint32_t want = g->max - g->n > 100000 ? 100000 : (uint32_t)(g->max - g->n);
     uint32_t got =
         mfi_queue_take_packed(b->m->self, b->o, b->place, room, sizeof room, want, &used);
-    const char *at = room;
-    for (uint32_t i = 0; i < got; i++) {
-      mfi_message m = {.bytes = mfi_queue_unpack(&at, &size)};
-      m.size = size;
-      mfi_decode(b->m->codec, L, &m, mfi_context_flags(b->m));
-      lua_rawseti(L, -2, ++n);
-    }
     if (got == 0)
-      return n;
-  }
+      return;
+    read_all(L, g, room, got, NULL);
+  } while (g->n < g->max);
+}
+
+// Large messages come one by one, and the first one is waited for, whatever its size.
+static mfi_status take_next(lua_State *L, many *g, mfi_ns until) {
+  mfi_taken t;
+  mfi_box *b = g->box;
+  bool first = g->n == 0 && !b->pending;
+  mfi_status st = mfi_queue_take(b->m->self, b->o, b->place, first ? until : 0, &t);
+  if (st == MFI_INTERRUPTED && first)
+    mfi_context_look_up(L);
+  if (st != MFI_OK)
+    return st == MFI_INTERRUPTED && !first ? MFI_TIMEDOUT : st;
+  read_all(L, g, NULL, 0, &t);
+  return MFI_OK;
 }
 
 static int queue_get_many(lua_State *L) {
@@ -230,27 +364,23 @@ static int queue_get_many(lua_State *L) {
   if (!(limit >= 1))
     return luaL_error(L, "bad argument #2 to 'get_many' (positive number of messages expected)");
   mfi_ns until = mfi_bind_timeout(L, 3, "get_many", NULL);
-  lua_Integer max = limit > 1e9 ? 1000000000 : (lua_Integer)limit, n;
+  raise_pending(L, b);
+  many g = {.box = b, .max = limit > 1e9 ? 1000000000 : (lua_Integer)limit};
+  mfi_status st = MFI_OK;
   lua_settop(L, 1);
-  lua_createtable(L, max < 1000 ? (int)max : 1000, 1);
-  n = take_there(L, b, 0, max);
-  while (n < max) { // the first message is waited for; large ones come one by one
-    mfi_taken t;
-    mfi_status st = mfi_queue_take(b->m->self, b->o, b->place, n == 0 ? until : 0, &t);
-    if (st == MFI_INTERRUPTED) {
-      mfi_context_look_up(L);
-      continue;
-    }
-    if (st != MFI_OK && n == 0)
-      return give_reason(L, st == MFI_CLOSED ? "closed" : "timeout");
-    if (st != MFI_OK)
-      break;
-    mfi_bind_open_taken(L, b, &t);
-    lua_rawseti(L, -2, ++n);
-    n = take_there(L, b, n, max);
+  lua_createtable(L, g.max < 1000 ? (int)g.max : 1000, 1);
+  take_there(L, &g);
+  while (g.n < g.max && (st == MFI_OK || st == MFI_INTERRUPTED)) {
+    st = take_next(L, &g, until);
+    if (st == MFI_OK && g.n < g.max)
+      take_there(L, &g);
   }
-  lua_pushinteger(L, n);
-  lua_setfield(L, -2, "n");
+  if (g.n == 0)
+    raise_pending(L, b);
+  if (g.n == 0)
+    return give_reason(L, st == MFI_CLOSED ? "closed" : "timeout");
+  lua_pushinteger(L, g.n);
+  lua_setfield(L, 2, "n");
   return 1;
 }
 
