@@ -1,5 +1,6 @@
 // Units: finding, taking and freeing runs. Floor 2; see units.h and heap.h. Locks: heap->lock.
-// Under that lock memory is asked of the system (fallocate), once for each MiB ever used.
+// Under that lock memory is asked of the system (fallocate), once for each MiB ever used; that of
+// large runs, which may take it a while, before.
 #include "mem/units.h"
 
 #include "base/assert.h"
@@ -11,8 +12,10 @@
 #define LENGTH(entry) ((entry)&0xffffffu)
 #ifdef MFI_TINY
 #define EXTENT 1u
+#define LARGE 2u
 #else
 #define EXTENT 16u // units: memory is taken from the system by 1 MiB
+#define LARGE 64u  // for a run of so many it is asked outside of the lock
 #endif
 
 static mfi_heap *heap_of(mfi_self *self) { return &self->region->heap; }
@@ -62,17 +65,25 @@ static void forget(mfi_heap *h, uint64_t start, uint64_t n) {
   }
 }
 
+static bool is_allowed(const mfi_heap *h, uint64_t end) {
+  return end <= h->unit_count && end * MFI_UNIT <= h->limit + MFI_UNIT;
+}
+
+// Units to ask for so that those before `end` are there.
+static uint64_t extent_end(const mfi_heap *h, uint64_t end) {
+  uint64_t to = (end + EXTENT - 1) / EXTENT * EXTENT;
+  return to < h->unit_count ? to : h->unit_count;
+}
+
 static bool back(mfi_self *self, uint64_t end) {
   mfi_heap *h = heap_of(self);
-  if (end > h->unit_count || end * MFI_UNIT > h->limit + MFI_UNIT)
+  if (!is_allowed(h, end))
     return false;
   if (mfi_region_grow(self, &h->lock, &h->units, end * sizeof(uint32_t)) != MFI_OK)
     return false;
   if (end <= h->backed)
     return true;
-  uint64_t to = (end + EXTENT - 1) / EXTENT * EXTENT;
-  if (to > h->unit_count)
-    to = h->unit_count;
+  uint64_t to = extent_end(h, end);
   size_t size = (to - h->backed) * MFI_UNIT;
   if (mfi_os_region_back(self->fd, unit_at(self, h->backed), size) != MFI_OK)
     return false;
@@ -81,12 +92,35 @@ static bool back(mfi_self *self, uint64_t end) {
   return true;
 }
 
+// Under heap->lock: where n units are free, perhaps without memory.
+static uint64_t find_place(mfi_self *self, uint64_t n) {
+  uint64_t start = find_recent(heap_of(self), n);
+  return start != UINT64_MAX ? start : find_scan(self, n);
+}
+
+// Before the lock is taken for a large run: asks for the memory that it will need. Others may take
+// its place meanwhile; what is behind `backed` when this one is done is there all the same.
+static void back_ahead(mfi_self *self, uint64_t n) {
+  mfi_heap *h = heap_of(self);
+  mfi_lock_take(self, &h->lock);
+  uint64_t from = h->backed, end = find_place(self, n) + n;
+  mfi_lock_give(self, &h->lock);
+  uint64_t to = extent_end(h, end);
+  if (end <= from || !is_allowed(h, end) ||
+      mfi_os_region_back(self->fd, unit_at(self, from), (to - from) * MFI_UNIT) != MFI_OK)
+    return;
+  mfi_lock_take(self, &h->lock);
+  if (h->backed < to) {
+    mfi_change64(self, &h->lock, &h->backed, to);
+    mfi_lock_commit(self, &h->lock);
+  }
+  mfi_lock_give(self, &h->lock);
+}
+
 // Under heap->lock: n free units with memory behind them, or UINT64_MAX.
 static uint64_t find(mfi_self *self, uint64_t n) {
   mfi_heap *h = heap_of(self);
-  uint64_t start = find_recent(h, n);
-  if (start == UINT64_MAX)
-    start = find_scan(self, n);
+  uint64_t start = find_place(self, n);
   if (!back(self, start + n))
     return UINT64_MAX;
   forget(h, start, n);
@@ -140,6 +174,8 @@ mfi_ref mfi_units_alloc(mfi_self *self, uint64_t bytes, mfi_block_kind kind, uin
   uint64_t n = (bytes + MFI_UNIT - 1) / MFI_UNIT;
   if (n > LENGTH(UINT32_MAX))
     return 0;
+  if (n >= LARGE)
+    back_ahead(self, n);
   mfi_ref ref = 0;
   mfi_lock_take(self, &h->lock);
   uint64_t i = find(self, n);
