@@ -132,7 +132,7 @@ describe("Array", function()
     a:set(1, a:bytes())
     assert.are.equal("0 7 8 -9 1", text(a))
     helper.misuse("bad argument #1 to 'set' (integer from 1 to 6 expected, got 7)", a.set, a, 7, {})
-    helper.misuse("bad argument #2 to 'set' (at most 1 elements expected, got 2)", a.set, a, 5,
+    helper.misuse("bad argument #2 to 'set' (at most 1 expected from there on, got 2)", a.set, a, 5,
       { 1, 2 })
     helper.misuse("bad argument #2 to 'set' (bytes of whole elements of 2 bytes expected, " ..
       "got 3 bytes)", a.set, a, 1, "abc")

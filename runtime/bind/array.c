@@ -172,8 +172,8 @@ static uint64_t list_length(lua_State *L, int idx) {
 static uint64_t find_misfit(lua_State *L, int idx, uint32_t type, uint64_t n) {
   uint64_t raw;
   for (uint64_t i = 1; i <= n; i++) {
-    lua_rawgeti(L, idx, (lua_Integer)i);
-    if (!mfi_bind_to_element(L, -1, type, &raw))
+    bool any_number = lua_rawgeti(L, idx, (lua_Integer)i) == LUA_TNUMBER && type == MFI_F64;
+    if (!any_number && !mfi_bind_to_element(L, -1, type, &raw))
       return i;
     lua_pop(L, 1);
   }
@@ -206,7 +206,7 @@ static const char *store_range(lua_State *L, int idx, const mfi_box *b, uint64_t
                            (int)size_of(b), (LUAI_UACINT)size);
   uint64_t n = bytes ? size / size_of(b) : list_length(L, idx);
   if (n > b->count - from)
-    return lua_pushfstring(L, "at most %I elements expected, got %I",
+    return lua_pushfstring(L, "at most %I expected from there on, got %I",
                            (LUAI_UACINT)(b->count - from), (LUAI_UACINT)n);
   if (!bytes)
     return store_list(L, idx, b, from, n);
