@@ -68,7 +68,7 @@ function bench.c_program(name)
     :format(built, source, lua_flags)
   assert(os.execute(command), "cannot compile " .. source)
   bench.built = setmetatable({}, { __gc = function() os.remove(built) end })
-  return function(count) return number_of(("%s %d"):format(built, count)) end
+  return function(arguments) return number_of(("%s %s"):format(built, arguments)) end
 end
 
 --- Messages per second through a queue, from a worker of this kind to the main state.
@@ -144,6 +144,19 @@ function bench.cost_row(work, ours, peer, limit)
   local ratio = ours / peer
   bench.line(work, bench.show_seconds(ours), bench.show_seconds(peer), ("%.3f x"):format(ratio),
     ("<= %g x"):format(limit), verdict(ratio <= limit))
+end
+
+--- A rate that must be at least `least` by itself, whatever the peer's.
+function bench.least_row(work, ours, peer, least, unit)
+  bench.line(work, bench.show(ours, unit or "/s"), bench.show(peer, unit or "/s"),
+    ("%.2f x"):format(ours / peer), ">= " .. bench.show(least, unit or "/s"),
+    verdict(ours >= least))
+end
+
+--- A time that may be at most `most` by itself, whatever the peer's.
+function bench.time_row(work, ours, peer, most)
+  bench.line(work, bench.show_seconds(ours), bench.show_seconds(peer),
+    ("%.2f x"):format(ours / peer), "<= " .. bench.show_seconds(most), verdict(ours <= most))
 end
 
 --- Work done twice at once: `one` is the time of one worker, `two` that of two side by side.

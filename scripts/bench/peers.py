@@ -115,7 +115,42 @@ def pool_default(count):
     return pool_rate(count, None)
 
 
-WORKS = [queue_small, queue_table, pipe_array, pipe_large, pingpong, pool_single, pool_default]
+def add_all(value, count, go):
+    go.acquire()
+    for _ in range(count):
+        with value.get_lock():
+            value.value += 1
+
+
+def value_add(count):
+    value, go = mp.Value("q", 0), mp.Semaphore(0)
+    children = [mp.Process(target=add_all, args=(value, count, go)) for _ in range(2)]
+    for child in children:
+        child.start()
+    started = time.perf_counter()
+    for _ in children:
+        go.release()
+    for child in children:
+        child.join()
+    return 2 * count / (time.perf_counter() - started)
+
+
+def touch(i):
+    large[i] += 1
+
+
+def array_touch(count):
+    global large
+    started = time.perf_counter()
+    large = mp.Array("d", count)
+    with mp.Pool(2) as pool:
+        pool.apply(touch, (5,))
+        return time.perf_counter() - started
+
+
+large = None
+WORKS = [queue_small, queue_table, pipe_array, pipe_large, pingpong, pool_single, pool_default,
+         value_add, array_touch]
 
 if __name__ == "__main__":
     work = {function.__name__: function for function in WORKS}[sys.argv[1]]
