@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "mem/region.h"
 
+#include <stddef.h>
 #include <string.h>
 
 // A slot that was never used: real memory, its lock made once for all.
@@ -23,14 +24,13 @@ static uint32_t fresh(mfi_self *self) {
 
 typedef uint64_t __attribute__((may_alias)) any_word;
 
-// All but what names the slot and its lock. Others may look at it while they go over all slots.
+// All but what names the slot, which stays as it is at every instant, and its lock. Others may look
+// at it while they go over all slots.
 static void clear(mfi_slot *s) {
-  uint32_t generation = s->generation;
-  uint64_t next = s->next_free;
-  for (any_word *at = (void *)s; at < (any_word *)(void *)&s->lock; at++)
+  _Static_assert(offsetof(mfi_slot, process) == 2 * sizeof(any_word),
+                 "used, generation, next_free");
+  for (any_word *at = (void *)&s->process; at < (any_word *)(void *)&s->lock; at++)
     store_relaxed(at, (uint64_t)0);
-  s->generation = generation;
-  s->next_free = next;
 }
 
 uint32_t mfi_slot_take(mfi_self *self) {
