@@ -254,4 +254,64 @@ helper.for_each_program(function(program, run)
       assert.are.same({ code = 0, err = "", out = "true\ttrue\ttrue\nagain\ntrue\n" }, result)
     end)
   end)
+
+  describe("child that is forked ahead of the next start under " .. program, function()
+    local look = [[
+      local function stat_of(pid)
+        local file = io.open("/proc/" .. pid .. "/stat")
+        local text = file and file:read("a") or ""
+        if file then file:close() end
+        local state, parent = text:match("^.*%) (%a) (%d+)")
+        return state ~= "Z" and tonumber(parent)
+      end
+      local warden = mf.spawn(function() return stat_of("self") end):result(10)
+      local function blank()
+        for _ = 1, 500 do
+          local list <close> = io.popen("ls /proc")
+          for name in list:lines() do
+            if name:find("^%d") and stat_of(name) == warden then return tonumber(name) end
+          end
+          mf.sleep(0.01)
+        end
+      end
+    ]]
+
+    it("becomes the next worker", function()
+      local result = run(look .. [[
+        local pid = blank()
+        print(pid ~= nil, mf.spawn(mf.getpid):result(10) == pid)
+      ]])
+      assert.are.same({ code = 0, err = "", out = "true\ttrue\n" }, result)
+    end)
+
+    it("may be killed: the next worker is another", function()
+      local result = run(look .. [[
+        local pid = blank()
+        os.execute("kill -9 " .. pid)
+        local next_pid = mf.spawn(mf.getpid):result(10)
+        print(math.type(next_pid), next_pid == pid)
+        local pool <close> = mf.Pool(2)
+        print(#pool:map(mf.getpid, { 1, 2, 3 }), blank() ~= pid)
+      ]])
+      assert.are.same({ code = 0, err = "", out = "integer\tfalse\n3\ttrue\n" }, result)
+    end)
+
+    it("has the memory limit, the name and the environment of its worker", function()
+      local result = run(look .. [[
+        blank()
+        local p = mf.Process {
+          target = function() return mf.current_process().name, ("x"):rep(1 << 24) end,
+          name = "Small", memory_limit = 1 << 20,
+        }
+        p:start():join(10)
+        print(mf.is_error((p:exception(10)), "memory_limit"))
+        blank()
+        print(mf.spawn(function()
+          return mf.current_process().name, os.getenv "HOME"
+        end):result(10))
+      ]], { env = { HOME = "/nowhere" } })
+      assert.are.same({ code = 0, err = "Small: not enough memory\n",
+        out = "true\nProcess-2\t/nowhere\n" }, result)
+    end)
+  end)
 end)

@@ -26,7 +26,8 @@ typedef struct home {
   bool stop_installed, stop_bound, closed;
 } home;
 
-static const mfi_runtime_up up = {.run = mfi_exec_worker, .poke = mfi_exec_poke};
+static const mfi_runtime_up up = {
+    .run = mfi_exec_worker, .get_ready = mfi_exec_get_ready, .poke = mfi_exec_poke};
 
 // ---- Ending
 

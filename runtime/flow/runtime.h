@@ -18,6 +18,7 @@ typedef struct mfi_runtime {
   bool is_warden;
   struct warden *warden_self; // in the warden
   uint64_t out_id[2][2];      // where the warden's stdout and stderr lead
+  void *ahead;                // what up->get_ready made, until up->run takes it; NULL: nothing
   uint32_t threads;           // thread workers of this process that have not quite ended; atomic
   const void *host;           // what the script floor asks of a C host; NULL: nothing
 } mfi_runtime;
@@ -26,6 +27,9 @@ typedef struct mfi_runtime {
 typedef struct mfi_runtime_up {
   // Runs a worker on this thread until its end and says its exit code. Everything Lua happens here.
   int (*run)(mfi_self *self, mfi_object *worker);
+  // In a process that does not know yet which worker it will be: makes what any of them needs
+  // first. NULL: nothing.
+  void *(*get_ready)(void);
   // Asks the thread of a slot of this process to stop (a signal); under that slot's lock.
   void (*poke)(mfi_self *self, uint32_t slot);
 } mfi_runtime_up;

@@ -130,6 +130,7 @@ static bool has_begun(mfi_self *self, void *what) {
 // A target's own worker has its process id when start returns.
 static mfi_status wait_until_begun(mfi_self *self, mfi_handle h, mfi_worker *w) {
   mfi_event_say(self, MFI_HOW_START, h);
+  mfi_event_no_look(self);
   while (mfi_event_await(self, &w->changed, has_begun, w, MFI_NEVER) == MFI_INTERRUPTED)
     mfi_os_sleep_until(mfi_os_now() + 100000); // a note waits; a fork takes a moment
   mfi_event_done(self);

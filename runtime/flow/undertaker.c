@@ -27,6 +27,9 @@ static void wait_until_gone(uint32_t pid) {
     mfi_os_sleep_until(mfi_os_now() + 1000000);
 }
 
+// A child forked ahead has its slot before its pid.
+static uint32_t process_in(const mfi_slot *s) { return s->pid != 0 ? s->pid : s->tid; }
+
 static bool is_its(mfi_self *self, uint32_t slot, uint32_t warden) {
   mfi_slot *s = mfi_slot_at(self, slot);
   return load_acquire(&s->used) != 0 && load_acquire(&s->worker) != 0 &&
@@ -49,7 +52,7 @@ static void bury_all(mfi_undertaker *u) {
   mfi_slot_settle(&self, u->warden); // whoever it was burying is buried again
   for (uint32_t i = 1; i < top; i++)
     if (is_its(&self, i, u->warden))
-      wait_until_gone(mfi_slot_at(&self, i)->pid);
+      wait_until_gone(process_in(mfi_slot_at(&self, i)));
   for (uint32_t i = 1; i < top; i++) {
     if (!is_its(&self, i, u->warden))
       continue;

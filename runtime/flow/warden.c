@@ -20,6 +20,9 @@ typedef struct warden {
   int asks;     // the other end, for its workers
   int children; // signalfd
   int host;     // pidfd; -1 once it has ended
+  pid_t blank;  // a child that waits for what it is to become; 0: none
+  int orders;   // where it is told its slot
+  bool used;    // workers were started since the last blank was forked
   pid_t host_pid;
   bool dismissed;             // mfi_warden_end
   mfi_ns kill_at;             // orphans whose time is over are killed; MFI_NEVER: none
@@ -28,17 +31,25 @@ typedef struct warden {
 
 // ---- Forking
 
-// In the child, up to its end.
-static _Noreturn void child_main(warden *w, uint32_t slot, const int fds[2], pid_t parent) {
-  int keep[2] = {w->rt->warden, w->rt->fd};
+// In a child: what a warden has and no worker. orders: where it waits for its own; -1: it has them.
+static void be_a_child(warden *w, pid_t parent, int orders) {
+  int keep[3] = {w->rt->warden, w->rt->fd, orders};
   mfi_os_die_with_parent(parent);
+  mfi_os_close_others(keep, orders < 0 ? 2 : 3);
+  mfi_os_unblock_signals();
+  w->rt->is_warden = false;
+}
+
+static void take_output(mfi_runtime *rt, const int fds[2]) {
   for (int i = 0; i < 2; i++)
     if (fds[i] >= 0) {
       mfi_os_replace(i + 1, fds[i]);
-      mfi_os_file_id(i + 1, w->rt->out_id[i]);
+      mfi_os_file_id(i + 1, rt->out_id[i]);
     }
-  mfi_os_close_others(keep, 2);
-  w->rt->is_warden = false;
+}
+
+// Up to its end.
+static _Noreturn void become(warden *w, uint32_t slot) {
   mfi_self self = mfi_self_make(w->rt, slot);
   mfi_object *o = mfi_object_of(&self, self.slot->worker);
   mfi_worker *worker = mfi_worker_of(o);
@@ -47,15 +58,77 @@ static _Noreturn void child_main(warden *w, uint32_t slot, const int fds[2], pid
     spec = mfi_core_of(mfi_object_of(&self, worker->pool))->spec;
   mfi_spec_apply(mfi_spec_at(&self, spec), &w->around);
   mfi_os_name_process(worker->name);
-  mfi_os_unblock_signals();
   mfi_os_leave(mfi_worker_run(&self));
 }
 
-static void fork_worker(warden *w, uint32_t slot, const int fds[2]) {
-  mfi_object *o = mfi_object_of(&w->self, mfi_slot_at(&w->self, slot)->worker);
+static pid_t fork_worker(warden *w, uint32_t slot, const int fds[2]) {
   pid_t me = mfi_os_pid(), pid = mfi_os_fork();
+  if (pid != 0)
+    return pid;
+  take_output(w->rt, fds);
+  be_a_child(w, me, -1);
+  become(w, slot);
+}
+
+// ---- A blank
+//
+//   none --[fork_blank, after a start]--> WAITS --[give_orders]--> a worker as any other
+//                                           \--[killed: take_exits]--> none
+//
+// A child forked ahead of the next start, which then need not wait for the fork, for the faults of
+// first touches, for a Lua state. It knows nothing yet: all that makes a worker comes with its
+// orders. One that was killed is not missed: who finds none forks; and it has become a worker only
+// when it says so itself (mfi_worker_begun): before that, another takes its place.
+
+static void get_ready(mfi_runtime *rt) {
+  const mfi_runtime_up *up = rt->up;
+  rt->ahead = up->get_ready != NULL ? up->get_ready() : NULL;
+  mfi_region_warm(rt->region);
+}
+
+static _Noreturn void blank_main(warden *w, pid_t parent) {
+  be_a_child(w, parent, w->orders);
+  get_ready(w->rt);
+  uint64_t slot = mfi_os_order_await(w->orders);
+  close(w->orders);
+  become(w, (uint32_t)slot);
+}
+
+static void forget_blank(warden *w) {
+  mfi_os_close(w->orders);
+  w->blank = 0;
+}
+
+static void fork_blank(warden *w) {
+  w->used = false;
+  w->orders = mfi_os_order_open();
+  pid_t me = mfi_os_pid(), pid = w->orders < 0 ? -1 : mfi_os_fork();
   if (pid == 0)
-    child_main(w, slot, fds, me);
+    blank_main(w, me);
+  w->blank = pid;
+  if (pid < 0)
+    forget_blank(w);
+}
+
+// False: there is none, or it would write elsewhere. From here on the slot is its, not yet its pid.
+static bool give_orders(warden *w, uint32_t slot, const int fds[2]) {
+  mfi_slot *s = mfi_slot_at(&w->self, slot);
+  if (w->blank == 0 || fds[0] >= 0 || fds[1] >= 0)
+    return false;
+  mfi_lock_take(&w->self, &s->lock);
+  s->process = s->tid = (uint32_t)w->blank;
+  mfi_lock_give(&w->self, &s->lock);
+  mfi_os_order_give(w->orders, slot);
+  forget_blank(w);
+  return true;
+}
+
+static void start_worker(warden *w, uint32_t slot, const int fds[2]) {
+  mfi_object *o = mfi_object_of(&w->self, mfi_slot_at(&w->self, slot)->worker);
+  w->used = true;
+  if (give_orders(w, slot, fds))
+    return;
+  pid_t pid = fork_worker(w, slot, fds);
   if (pid < 0)
     mfi_worker_failed(&w->self, slot, errno);
   else
@@ -81,13 +154,23 @@ static void take_requests(warden *w) {
       if ((r.fds >> i & 1) != 0)
         fds[i] = got[n++];
     if (is_wanted(w, r.slot))
-      fork_worker(w, (uint32_t)r.slot, fds);
+      start_worker(w, (uint32_t)r.slot, fds);
     for (int i = 0; i < n; i++)
       close(got[i]);
   }
 }
 
 // ---- Burying
+
+// A slot of a process that is gone: its worker ends, or starts anew where it was not yet one.
+static void bury_slot(warden *w, uint32_t slot, int code) {
+  static const int none[2] = {-1, -1};
+  mfi_slot *s = mfi_slot_at(&w->self, slot);
+  if (load_acquire(&s->pid) == 0 && s->tid != 0 && is_wanted(w, mfi_slot_id(&w->self, slot)))
+    start_worker(w, slot, none);
+  else
+    mfi_worker_end(&w->self, slot, code);
+}
 
 // All slots of a process that is gone; a worker's own comes last, its threads before.
 static void bury_process(warden *w, uint32_t pid, int code) {
@@ -97,7 +180,7 @@ static void bury_process(warden *w, uint32_t pid, int code) {
       mfi_slot *s = mfi_slot_at(&w->self, i);
       if (load_acquire(&s->used) == 0 || s->process != pid || (s->tid == pid) != (own == 1))
         continue;
-      mfi_worker_end(&w->self, i, own == 1 ? code : -SIGKILL);
+      bury_slot(w, i, own == 1 ? code : -SIGKILL);
     }
 }
 
@@ -108,6 +191,8 @@ static void take_exits(warden *w) {
     if (e.pid == 0)
       return;
     bury_process(w, (uint32_t)e.pid, e.code);
+    if (e.pid == w->blank)
+      forget_blank(w);
     mfi_os_reap(e.pid);
   }
 }
@@ -192,6 +277,8 @@ static void warden_loop(warden *w) {
     if (w->dismissed && w->host >= 0)
       dismiss(w);
     look_after_orphans(w);
+    if (w->used && w->blank == 0 && w->host >= 0)
+      fork_blank(w);
   }
 }
 
@@ -336,7 +423,7 @@ mfi_status mfi_warden_start(mfi_self *self, uint32_t slot) {
   channel to;
   if (rt->is_warden) {
     mfi_slot_at(self, slot)->warden = self->index;
-    fork_worker(rt->warden_self, slot, fds);
+    start_worker(rt->warden_self, slot, fds);
     return MFI_OK;
   }
   mfi_status st = find_warden(rt, self, &to);

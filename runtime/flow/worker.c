@@ -57,6 +57,8 @@ static bool has_ended(mfi_self *self, void *what) {
 mfi_status mfi_worker_join(mfi_self *self, mfi_object *o, mfi_ns until) {
   mfi_worker *w = mfi_worker_of(o);
   mfi_event_say(self, MFI_HOW_JOIN, mfi_object_handle(self, o));
+  if (w->backend == MFI_BACKEND_PROCESS)
+    mfi_event_no_look(self); // the end of a process takes longer
   mfi_status st = mfi_event_await(self, &w->changed, has_ended, w, until);
   mfi_event_done(self);
   return st;

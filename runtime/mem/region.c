@@ -7,6 +7,7 @@
 
 #define MAGIC ((uint64_t)0x7465656c666e6f6d) // "moonfleet"
 #define STEP ((uint64_t)65536)               // parts grow by this
+#define WARM (4 * STEP)                      // of each part
 
 static uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 
@@ -27,6 +28,21 @@ mfi_status mfi_region_grow(mfi_self *self, mfi_lock *lock, mfi_part *part, uint6
   mfi_change64(self, lock, &part->backed, to);
   mfi_lock_commit(self, lock);
   return MFI_OK;
+}
+
+// A fault maps as much as the step has pages.
+static void look_at(const mfi_region *r, uint64_t at, uint64_t size) {
+  uint64_t most = size < WARM ? size : WARM;
+  for (uint64_t i = 0; i < most; i += STEP)
+    (void)*((const volatile char *)r + at + i);
+}
+
+void mfi_region_warm(const mfi_region *r) {
+  look_at(r, 0, sizeof *r);
+  look_at(r, r->slots.at, r->slots.backed);
+  look_at(r, r->objects.at, r->objects.backed);
+  look_at(r, r->heap.units.at, r->heap.units.backed);
+  look_at(r, r->heap.arena, r->heap.backed * MFI_UNIT);
 }
 
 // Slot 1 is the opener's; it is needed before any lock can be named.

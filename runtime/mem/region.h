@@ -83,6 +83,10 @@ struct mfi_self {
 mfi_status mfi_region_open(mfi_self *self, size_t size);
 void mfi_region_close(mfi_self *self);
 
+// Looks at what any worker uses, so that it is mapped when one needs it: its first steps need not
+// fault. For a process that has nothing else to do.
+void mfi_region_warm(const mfi_region *r);
+
 // Makes [0, bytes) of a part real. Under the part's lock. MFI_NOMEM.
 mfi_status mfi_region_grow(mfi_self *self, mfi_lock *lock, mfi_part *part, uint64_t bytes);
 

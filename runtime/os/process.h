@@ -47,6 +47,11 @@ void mfi_os_eventfd_set(int fd);
 void mfi_os_eventfd_clear(int fd);
 void mfi_os_close(int fd); // -1 is allowed
 
+// A number for a child that is forked after the opening: given once, not 0.
+int mfi_os_order_open(void);
+void mfi_os_order_give(int fd, uint64_t number);
+uint64_t mfi_os_order_await(int fd); // sleeps
+
 // A socket pair that keeps requests apart.
 mfi_status mfi_os_channel(int ends[2]);
 void mfi_os_hang_up(int channel); // the other end and who polls this one see it

@@ -193,6 +193,17 @@ void mfi_os_eventfd_clear(int fd) {
     continue;
 }
 
+int mfi_os_order_open(void) { return mfi_os_lift(eventfd(0, EFD_CLOEXEC)); }
+
+void mfi_os_order_give(int fd, uint64_t number) { (void)!write(fd, &number, sizeof number); }
+
+uint64_t mfi_os_order_await(int fd) {
+  uint64_t number;
+  while (read(fd, &number, sizeof number) < 0)
+    continue; // a signal
+  return number;
+}
+
 void mfi_os_close(int fd) {
   if (fd >= 0)
     close(fd);

@@ -49,8 +49,8 @@ mfi_output *mfi_exec_output(mfi_self *self, mfi_output_kind kind, bool no_input)
 
 // ---- Opening a state
 
-lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_limit,
-                         mfi_object *core) {
+static mfi_state_config configure(mfi_self *self, mfi_output *output, uint64_t memory_limit,
+                                  mfi_object *core) {
   mfi_state_config c = {.memory_limit = memory_limit, .output = output};
   const mfi_exec_host *host = mfi_runtime_of(self)->host;
   if (host != NULL) {
@@ -61,6 +61,31 @@ lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_lim
     c.libs = mfi_core_of(core)->libs;
   mfi_os_random(&c.seed, sizeof c.seed);
   c.stream = mfi_slot_id(self, self->index);
+  return c;
+}
+
+lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_limit,
+                         mfi_object *core) {
+  mfi_state_config c = configure(self, output, memory_limit, core);
+  return mfi_state_open(&c);
+}
+
+void *mfi_exec_get_ready(void) {
+  mfi_state_config c = {.libs = MFI_LIB_ALL};
+  return mfi_state_open(&c);
+}
+
+// A worker's own: the one that its process has got ready, where that will do.
+static lua_State *open_own(mfi_self *self, mfi_output *output, mfi_worker *w, mfi_object *core) {
+  mfi_state_config c = configure(self, output, w->memory_limit, core);
+  mfi_runtime *rt = mfi_runtime_of(self);
+  if (w->backend != MFI_BACKEND_PROCESS || rt->ahead == NULL)
+    return mfi_state_open(&c);
+  lua_State *L = rt->ahead;
+  rt->ahead = NULL;
+  if (mfi_state_adopt(L, &c))
+    return L;
+  mfi_state_close(L);
   return mfi_state_open(&c);
 }
 
@@ -434,7 +459,7 @@ int mfi_exec_worker(mfi_self *self, mfi_object *worker) {
   life l = {.self = self, .worker = worker};
   mfi_output *output = mfi_exec_output(self, MFI_OUTPUT_WORKER, w->backend == MFI_BACKEND_THREAD);
   mfi_object *core = w->pool == 0 ? NULL : mfi_object_of(self, w->pool);
-  lua_State *L = output == NULL ? NULL : mfi_exec_open(self, output, w->memory_limit, core);
+  lua_State *L = output == NULL ? NULL : open_own(self, output, w, core);
   int code = 1;
   if (L != NULL) {
     lua_pushcfunction(L, setup);

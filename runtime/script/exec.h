@@ -41,8 +41,9 @@ typedef struct mfi_exec_c {
   uint64_t size; // of the input
 } mfi_exec_c;
 
-// mfi_runtime_up.run and .poke.
+// mfi_runtime_up.run, .get_ready (a state for `run`) and .poke.
 int mfi_exec_worker(mfi_self *self, mfi_object *worker);
+void *mfi_exec_get_ready(void);
 void mfi_exec_poke(mfi_self *self, uint32_t slot);
 // The signal that reaches thread workers.
 int mfi_exec_stop_signal(mfi_self *self);

@@ -157,6 +157,25 @@ lua_State *mfi_state_open(const mfi_state_config *config) {
   return L;
 }
 
+static int install_output(lua_State *L) {
+  mfi_output_install(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+bool mfi_state_adopt(lua_State *L, const mfi_state_config *config) {
+  mfi_memory *m = mfi_memory_of(L);
+  size_t limit = config->memory_limit ? config->memory_limit : SIZE_MAX;
+  bool all = config->libs == 0 || config->libs == MFI_LIB_ALL;
+  if (!all || config->alloc != NULL || config->path != NULL || m->used > limit)
+    return false;
+  m->config = *config;
+  m->limit = limit;
+  mfi_random_seed(&m->random, config->seed, config->stream);
+  lua_pushcfunction(L, install_output);
+  lua_pushlightuserdata(L, config->output);
+  return lua_pcall(L, 1, 0, 0) == LUA_OK;
+}
+
 void mfi_state_close(lua_State *L) {
   mfi_memory *m = mfi_memory_of(L);
   m->closing = true;

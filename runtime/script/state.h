@@ -51,6 +51,9 @@ typedef struct mfi_state_config {
 // Runs collectors in generational mode, as the program lua does. NULL: no memory, or the limit is
 // too small for the libraries.
 lua_State *mfi_state_open(const mfi_state_config *config);
+// The same from a state that was opened before it was known for whom: all its libraries, output
+// NULL, nothing has run in it. False: it is of no use for this config.
+bool mfi_state_adopt(lua_State *L, const mfi_state_config *config);
 // Runs the finalizers and frees the state. Nothing may run in it.
 void mfi_state_close(lua_State *L);
 

@@ -94,6 +94,11 @@ mfi_status mfi_event_sleep(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, vo
                            mfi_ns until);
 
 void mfi_event_done(mfi_self *self);
+// The next wait will be long: it looks at once only, and leaves the core to others.
+static inline void mfi_event_no_look(mfi_self *self) {
+  if (self->no_spin == 0)
+    self->no_spin = 1;
+}
 void mfi_event_leave(mfi_self *self); // passes the baton on, if a wake had come
 
 // Names the event that the caller will wake, before the commit that makes it ready. At most two.
