@@ -24,6 +24,7 @@ local mf = {}
 ---@field stopped? boolean   timeout: true when a task was ended by its own limit
 ---@field path? string   not_sendable: where the value is
 ---@field errno? integer   system
+---@field count? integer   no_memory of put_many: messages that were put
 ---@field index? integer   of a failed item (on_error = "collect")
 ---@field item? any   that item
 ---@field value? any   what it raised
@@ -273,7 +274,7 @@ function Queue:get(timeout) end
 ---@return string? reason
 function Queue:get_nowait() end
 
---- All are encoded first.
+--- All are encoded first. no_memory in the middle says in its field `count` how many were put.
 ---@param list table   `n` is honoured
 ---@param timeout? number
 ---@return integer count   how many were put; a reason where fewer than all

@@ -230,7 +230,7 @@ static void submit_chunks(lua_State *L, mfi_box *b, scratch *s, uint64_t target)
     return;
   for (uint32_t k = done; k < n; k++)
     mfi_job_discard(self, jobs[k]);
-  mfi_bind_refuse(L, st);
+  mfi_bind_refuse(L, st, p->label);
 }
 
 // The items written since the last chunk are one.

@@ -14,8 +14,8 @@ void mfi_bind_push_death(lua_State *L, const mfi_death *d); // [-0, +1, m]
 
 // Runs the queued jobs of a serial pool here and now. [-0, +0, v]
 void mfi_bind_run_serial(lua_State *L, mfi_object *core);
-// Raises why a pool takes no task.
-void mfi_bind_refuse(lua_State *L, mfi_status st);
+// Raises why a pool does not take the task of this label.
+void mfi_bind_refuse(lua_State *L, mfi_status st, const char *label);
 
 // Waits until `over` of `what`, whose event is key's; inside a pool's task it helps: runs what is
 // awaited and not begun. next gives the oldest such job, or 0; NULL: there never is one. MFI_OK,

@@ -11,6 +11,7 @@
 
 #include <lualib.h>
 
+#include <ctype.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,10 +120,34 @@ static bool uses_processes(void) {
   return backend == NULL || strcmp(backend, "process") == 0;
 }
 
+#define LEAST_LIMIT ((unsigned long long)1 << 20)
+
+// $MOONFLEET_SHARED_LIMIT: most bytes of shared memory, as 500000000, 512M or 2G. 0: it is not set.
+static size_t shared_limit(lua_State *L) {
+  static const char units[] = "KMG";
+  const char *text = getenv("MOONFLEET_SHARED_LIMIT");
+  char *behind;
+  if (text == NULL || *text == '\0')
+    return 0;
+  unsigned long long n = strtoull(text, &behind, 10);
+  const char *unit = *behind == '\0' ? NULL : strchr(units, toupper((unsigned char)*behind));
+  int shift = unit == NULL ? 0 : 10 * (int)(unit - units + 1);
+  bool fits = isdigit((unsigned char)*text) && n <= (SIZE_MAX >> 1) >> shift;
+  if (unit != NULL)
+    behind++;
+  if (!fits || *behind != '\0' || n << shift < LEAST_LIMIT)
+    luaL_error(L,
+               "moonfleet: MOONFLEET_SHARED_LIMIT=%s (bytes expected, at least 1M, as 500000000, "
+               "512M or 2G)",
+               text);
+  return (size_t)(n << shift);
+}
+
 static home *open_runtime(lua_State *L) {
+  size_t limit = shared_limit(L);
   mfi_os_fill_standard();
   home *h = calloc(1, sizeof *h);
-  if (h == NULL || mfi_region_open(&h->self, 0) != MFI_OK) {
+  if (h == NULL || mfi_region_open(&h->self, limit) != MFI_OK) {
     free(h);
     luaL_error(L, "moonfleet: no shared memory to be had");
     return NULL;

@@ -229,12 +229,12 @@ void mfi_bind_run_serial(lua_State *L, mfi_object *core) {
   }
 }
 
-void mfi_bind_refuse(lua_State *L, mfi_status st) {
+void mfi_bind_refuse(lua_State *L, mfi_status st, const char *label) {
   if (st == MFI_CLOSED)
     mfi_error_raise(L, "closed", "the pool is closed");
   if (st == MFI_INITIALIZER)
     mfi_error_raise(L, "initializer", "the pool's initializer failed");
-  mfi_bind_raise(L, st, "submit");
+  mfi_bind_raise(L, st, label);
 }
 
 static mfi_ref make_job(lua_State *L, mfi_box *pool, const char *label, int64_t limit,
@@ -250,7 +250,7 @@ static mfi_ref make_job(lua_State *L, mfi_box *pool, const char *label, int64_t 
   mfi_ref job;
   mfi_status st = mfi_job_make(self, &c, &job);
   if (st != MFI_OK)
-    mfi_bind_raise(L, st, "submit");
+    mfi_bind_raise(L, st, label);
   mfi_job_at(self, job)->pool = pool->handle;
   st = mfi_job_add(self, job, &src, MFI_ITEM_CALL);
   if (st != MFI_OK) {
@@ -279,7 +279,7 @@ static int pool_submit(lua_State *L) {
   mfi_status st = mfi_pool_submit(self, core, job, NULL, &place);
   if (st != MFI_OK) {
     mfi_job_discard(self, job);
-    mfi_bind_refuse(L, st);
+    mfi_bind_refuse(L, st, label);
   }
   mfi_bind_fill(L, future, mfi_counted_handle(self, job), place);
   mfi_bind_run_serial(L, core);

@@ -205,6 +205,19 @@ static mfi_status put_list(lua_State *L, mfi_box *b, list *l, mfi_ns until, uint
   return MFI_OK;
 }
 
+// Those that were put may be got already: there is no way back.
+static _Noreturn void raise_half_put(lua_State *L, uint32_t total, uint32_t n) {
+  if (total == 0)
+    mfi_bind_raise(L, MFI_NOMEM, "put_many");
+  mfi_error_push(L, "no_memory", "put_many: shared memory is used up; %d of %d messages were put",
+                 (int)total, (int)n);
+  lua_pushinteger(L, total);
+  lua_setfield(L, -2, "count");
+  lua_error(L);
+  for (;;)
+    continue;
+}
+
 static int queue_put_many(lua_State *L) {
   mfi_box *b = self_of(L, "put_many");
   luaL_argexpected(L, lua_istable(L, 2), 2, "table");
@@ -215,7 +228,7 @@ static int queue_put_many(lua_State *L) {
   encode_list(L, b, 2, &l);
   mfi_status st = put_list(L, b, &l, until, &total);
   if (st == MFI_NOMEM)
-    mfi_bind_raise(L, st, "put_many");
+    raise_half_put(L, total, l.n);
   lua_pushinteger(L, total);
   if (st == MFI_OK)
     return 1;

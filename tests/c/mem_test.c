@@ -57,6 +57,38 @@ static void refuses_what_does_not_fit_and_goes_on(void) {
   mfi_region_close(&self);
 }
 
+// The system gives no more: what is asked of the region's descriptor fails.
+static void goes_on_without_memory_from_the_system(void) {
+  mfi_self self;
+  mfi_ref first = 0, n = 0, ref;
+  int pipe_fds[2];
+  world_open(&self, (size_t)64 << 20);
+  int saved = dup(self.fd);
+  CHECK(saved >= 0 && pipe(pipe_fds) == 0);
+  CHECK(dup2(pipe_fds[0], self.fd) == self.fd);
+  CHECK_EQ(mfi_heap_alloc(&self, 2 << 20, MFI_BLOCK_BYTES), 0);
+  uint64_t before = mfi_heap_live(&self);
+  while ((ref = mfi_heap_alloc(&self, 100000, MFI_BLOCK_BYTES)) != 0) {
+    *(mfi_ref *)mfi_payload(mfi_at(&self, ref)) = first;
+    first = ref;
+    n++;
+  }
+  CHECK(n < 11); // of the extent that was there
+  CHECK_EQ(mfi_heap_live(&self), before + n);
+  CHECK(dup2(saved, self.fd) == self.fd);
+  CHECK((ref = mfi_heap_alloc(&self, 2 << 20, MFI_BLOCK_BYTES)) != 0);
+  mfi_heap_free(&self, ref);
+  for (; first != 0; first = ref) {
+    ref = *(mfi_ref *)mfi_payload(mfi_at(&self, first));
+    mfi_heap_free(&self, first);
+  }
+  CHECK_EQ(mfi_heap_live(&self), before);
+  close(saved);
+  close(pipe_fds[0]);
+  close(pipe_fds[1]);
+  mfi_region_close(&self);
+}
+
 static void knows_a_block_from_any_other_number(void) {
   mfi_self *self = &main_self;
   mfi_ref small = mfi_heap_alloc(self, 10, MFI_BLOCK_BYTES);
@@ -266,6 +298,7 @@ int main(void) {
   RUN(gives_blocks_of_every_size_and_takes_them_back);
   RUN(gives_the_block_freed_last_first);
   RUN(refuses_what_does_not_fit_and_goes_on);
+  RUN(goes_on_without_memory_from_the_system);
   RUN(knows_a_block_from_any_other_number);
   RUN(never_gives_memory_twice);
   RUN(counts_references_and_ends_with_the_last);
