@@ -102,6 +102,8 @@ describe("Array", function()
       a.set, a, 1, { 9, -1, 9 })
     helper.misuse("bad argument #1 to 'fill' (integer from 0 to 255 expected, got 1.5; " ..
       "math.floor(x) is one)", a.fill, a, 1.5)
+    helper.misuse("bad argument #1 to 'fill' (integer from 0 to 255 expected, got no value)",
+      a.fill, a)
     helper.misuse("bad argument #1 to 'put' (integer from 0 to 255 expected, got nil)", a.put, a,
       nil, 1)
     helper.misuse("bad argument #2 to 'Array' (element 3: integer from 0 to 255 expected, got nil)",

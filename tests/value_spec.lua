@@ -202,6 +202,8 @@ describe("Value", function()
   it("raises for wrong arguments", function()
     helper.misuse_like("bad argument #1 to 'Value' %(type expected, one of i8 .* or a letter " ..
       'of b .* %?, got "i9"; did you mean \'i8\'%?%)', mf.Value, "i9")
+    helper.misuse_like("%(type expected, .* got \"double\"; did you mean 'f64'%?%)", mf.Value,
+      "double")
     helper.misuse_like("%(type expected, .* got nil%)", mf.Value)
     helper.misuse("bad argument #2 to 'Value' (integer from 0 to 255 expected, got 256)",
       mf.Value, "B", 256)

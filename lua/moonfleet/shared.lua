@@ -13,15 +13,27 @@ local MOST_DIMENSIONS <const> = 16
 local TYPES <const> = "i8 u8 i16 u16 i32 u32 i64 u64 f32 f64 bool"
 local LETTERS <const> = "b B h H i I l L q Q f d ?"
 
+-- What other languages call them.
+local OTHER_NAMES <const> = {
+  char = "i8", byte = "u8", short = "i16", int = "i32", long = "i64", integer = "i64",
+  float = "f32", double = "f64", number = "f64", boolean = "bool",
+}
+
+local function guess(name)
+  local other = OTHER_NAMES[name]
+  if other then return ("; did you mean '%s'?"):format(other) end
+  local known = {}
+  for word in TYPES:gmatch "%S+" do known[word] = true end
+  return check.guess(name, known)
+end
+
 -- The number of a type and the size of its elements; `option`: it was not the first argument.
 local function type_of(value, name, option)
   local number, size = core.number_type(value)
   if number then return number, size end
-  local known = {}
-  for word in TYPES:gmatch "%S+" do known[word] = true end
   local got = type(value) == "string" and ("%q"):format(value) or check.what(value)
   local text = ("type expected, one of %s or a letter of %s, got %s%s")
-    :format(TYPES, LETTERS, got, check.guess(value, known))
+    :format(TYPES, LETTERS, got, guess(value))
   if option then check.bad(nil, name, "option 'type': " .. text) end
   check.bad(1, name, text)
 end

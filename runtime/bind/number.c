@@ -75,9 +75,10 @@ static const char *remedy(lua_State *L, int idx, uint32_t type) {
 }
 
 const char *mfi_bind_push_misfit(lua_State *L, int idx, uint32_t type) {
+  const char *more = lua_isnone(L, idx) ? "" : remedy(L, idx, type);
   const char *got = mfi_bind_push_shown(L, idx);
-  const char *text = lua_pushfstring(L, "%s expected, got %s%s", mfi_type_expected(type), got,
-                                     remedy(L, idx, type));
+  const char *text =
+      lua_pushfstring(L, "%s expected, got %s%s", mfi_type_expected(type), got, more);
   lua_remove(L, -2);
   return text;
 }

@@ -31,6 +31,13 @@ static void link_block(mfi_self *self, mfi_object *o, mfi_ref block) {
   mfi_lock_give(self, &o->lock);
 }
 
+// Once the memory is kept: who guessed the handle before finds an array without elements.
+static void set_elements(mfi_array *a, mfi_ref first, const mfi_shape *s) {
+  a->first = first;
+  keep_program_order();
+  a->shape = *s;
+}
+
 mfi_handle mfi_array_make(mfi_self *self, const mfi_shape *s, bool zero, uint32_t *place) {
   uint64_t bytes;
   if (__builtin_mul_overflow(s->count, (uint64_t)mfi_type_size(s->type), &bytes))
@@ -45,9 +52,8 @@ mfi_handle mfi_array_make(mfi_self *self, const mfi_shape *s, bool zero, uint32_
     return 0;
   }
   mfi_object *o = mfi_object_of(self, h);
-  mfi_array_of(o)->first = mfi_ref_of(self, mfi_payload(mfi_at(self, block)));
-  mfi_array_of(o)->shape = *s;
   link_block(self, o, block);
+  set_elements(mfi_array_of(o), mfi_ref_of(self, mfi_payload(mfi_at(self, block))), s);
   return h;
 }
 
@@ -58,9 +64,8 @@ mfi_handle mfi_array_view(mfi_self *self, mfi_object *o, uint64_t from, const mf
   if (h == 0)
     return 0;
   mfi_array *a = mfi_array_of(mfi_object_of(self, h));
-  a->first = of->first + from * mfi_type_size(s->type);
-  a->shape = *s;
   mfi_handle_hold(self, of->base != 0 ? of->base : mfi_object_handle(self, o), &a->base);
+  set_elements(a, of->first + from * mfi_type_size(s->type), s);
   return h;
 }
 
