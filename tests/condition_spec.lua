@@ -49,7 +49,8 @@ describe("Condition", function()
     local condition = mf.Condition()
     for _ = 1, 3 do assert.is_true(condition:acquire(0)) end
     for _ = 1, 3 do condition:release() end
-    helper.misuse_like("cannot release", condition.release, condition)
+    helper.misuse("cannot release a Condition that this worker does not hold", condition.release,
+      condition)
   end)
 
   it("is used by its holder only", function()
@@ -64,7 +65,8 @@ describe("Condition", function()
       if method == "wait_for" then argument = print end
       helper.misuse(text, function() condition[method](condition, argument) end)
     end
-    helper.misuse_like("cannot release", condition.release, condition)
+    helper.misuse("cannot release a Condition that this worker does not hold", condition.release,
+      condition)
   end)
 
   it("takes a lock, a number, a function and a timeout", function()
@@ -104,7 +106,8 @@ describe("Condition", function()
     assert.are.same({ n = 2, false, "timeout" }, table.pack(condition:wait(0)))
     assert.are.same({ n = 2, false, "timeout" }, table.pack(condition:wait(0.01)))
     for _ = 1, 3 do condition:release() end
-    helper.misuse_like("cannot release", condition.release, condition)
+    helper.misuse("cannot release a Condition that this worker does not hold", condition.release,
+      condition)
   end)
 
   it("waits for a predicate, and gives its value", function()
@@ -143,7 +146,8 @@ describe("Condition", function()
     assert.are.same({ n = 2, false, "timeout" }, table.pack(condition:wait(0.2)))
     assert.are.same({ n = 2, false, "timeout" }, inner)
     condition:release()
-    helper.misuse_like("cannot release", condition.release, condition)
+    helper.misuse("cannot release a Condition that this worker does not hold", condition.release,
+      condition)
   end)
 end)
 

@@ -1,4 +1,4 @@
--- A few seconds of the storm of kills; scripts/stress/storm.lua says what it checks.
+-- A few seconds of the storms of kills; scripts/stress/storm.lua and gates.lua say what they check.
 
 local helper = require "tests.helper"
 local describe, it, assert = helper.describe, helper.it, helper.assert
@@ -9,17 +9,26 @@ local function pwd()
   return pipe:read("l")
 end
 
+-- Runs scripts/stress/NAME.lua for some seconds; it must find nothing.
+local function weathers(name, seconds, backend)
+  local result = helper.run_script("", {
+    program = assert(helper.program, "MOONFLEET_PROGRAM is not set"),
+    arguments = ("%s/scripts/stress/%s.lua %d %s"):format(pwd(), name, seconds, backend),
+    timeout = 100,
+  })
+  assert.are.equal("", result.err)
+  assert.are.equal(0, result.code, result.out)
+  assert.is_truthy(result.out:find("fine: 0 promises broken", 1, true), result.out)
+end
+
 describe("a storm of kills", function()
   for _, backend in ipairs(helper.backends) do
-    it("breaks no promise over " .. backend, function()
-      local result = helper.run_script("", {
-        program = assert(helper.program, "MOONFLEET_PROGRAM is not set"),
-        arguments = ("%s/scripts/stress/storm.lua 5 %s"):format(pwd(), backend),
-        timeout = 100,
-      })
-      assert.are.equal("", result.err)
-      assert.are.equal(0, result.code, result.out)
-      assert.is_truthy(result.out:find("fine: 0 promises broken", 1, true), result.out)
+    it("breaks no promise over " .. backend, function() weathers("storm", 5, backend) end)
+  end
+
+  for _, backend in ipairs { "process", "thread", "both" } do
+    it("leaves nobody waiting at events, conditions and barriers over " .. backend, function()
+      weathers("gates", 3, backend)
     end)
   end
 end)

@@ -99,7 +99,8 @@ static int lock_release(lua_State *L) {
   }
   if (release(b, (uint64_t)n) == MFI_OK)
     return 0;
-  const char *kind = mfi_bind_kind_name(b->kind);
+  bool condition = lua_tointeger(L, lua_upvalueindex(1)) == MFI_KIND_CONDITION;
+  const char *kind = condition ? "Condition" : mfi_bind_kind_name(b->kind);
   if (is_lock(b))
     return luaL_error(L, "cannot release a %s that this worker does not hold", kind);
   return luaL_error(L, "cannot release a %s above its initial value", kind);
