@@ -253,6 +253,27 @@ helper.for_each_program(function(program, run)
       ]], { timeout = 40 })
       assert.are.same({ code = 0, err = "", out = "true\ttrue\ttrue\nagain\ntrue\n" }, result)
     end)
+
+    it("may be killed at any moment: a start gives a worker, or one that has died", function()
+      local result = run([[
+        local function parent()
+          local file <close> = io.open("/proc/self/stat")
+          return tonumber(file:read("a"):match("^.*%) %a (%d+)"))
+        end
+        for i = 1, 20 do
+          local pid = mf.spawn(parent):result(10)
+          assert(pid > 1)
+          os.execute("kill -9 " .. pid .. (i % 2 == 0 and " &" or ""))
+          for _ = 1, 3 do
+            local ok, err = pcall(function() return mf.spawn(function() end):result(10) end)
+            assert(ok or mf.is_error(err, "worker_died"), err)
+          end
+          while not pcall(function() mf.spawn(function() end):result(10) end) do mf.sleep(0.01) end
+        end
+        print "done"
+      ]], { timeout = 40 })
+      assert.are.same({ code = 0, err = "", out = "done\n" }, result)
+    end)
   end)
 
   describe("child that is forked ahead of the next start under " .. program, function()

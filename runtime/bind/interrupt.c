@@ -39,13 +39,13 @@ static void exit_code(int code, void *arg) {
 void mfi_interrupt_renew(void) {
   struct sigaction ours = {.sa_handler = handle, .sa_flags = SA_RESTART};
   if (interrupted_self != NULL)
-    sigaction(SIGINT, &ours, NULL);
+    mfi_os_sigaction(SIGINT, &ours, NULL);
 }
 
 void mfi_interrupt_open(mfi_self *self, mfi_stop *stop) {
   static bool registered;
   struct sigaction now;
-  if (interrupted_self != NULL || sigaction(SIGINT, NULL, &now) != 0)
+  if (interrupted_self != NULL || mfi_os_sigaction(SIGINT, NULL, &now) != 0)
     return;
   if (now.sa_handler == SIG_IGN)
     return;
@@ -61,7 +61,7 @@ void mfi_interrupt_open(mfi_self *self, mfi_stop *stop) {
 void mfi_interrupt_close(void) {
   if (interrupted_self == NULL)
     return;
-  sigaction(SIGINT, &before, NULL);
+  mfi_os_sigaction(SIGINT, &before, NULL);
   interrupted_stop = NULL;
   interrupted_self = NULL;
 }

@@ -10,6 +10,10 @@
 
 int mfi_os_stop_signal(void); // the default one: SIGRTMIN + 4
 
+// sigaction. TSan holds signals back until the thread calls into its runtime, which a loop in Lua
+// never does: there the kernel gets the handler past it.
+int mfi_os_sigaction(int number, const struct sigaction *action, struct sigaction *before);
+
 // Handler for a signal, without SA_RESTART; one that was there before is called after it (a second
 // copy of this library may be loaded). Every installer of one signal gives the same handler, else
 // MFI_INVALID. MFI_SYSTEM when the system refuses the number.

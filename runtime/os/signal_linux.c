@@ -25,6 +25,16 @@ typedef struct install {
 static pthread_mutex_t installs_lock = PTHREAD_MUTEX_INITIALIZER;
 static install installs[SIGNALS];
 
+#ifdef MFI_TSAN
+int __sigaction(int number, const struct sigaction *action, struct sigaction *before);
+#else
+#define __sigaction sigaction
+#endif
+
+int mfi_os_sigaction(int number, const struct sigaction *action, struct sigaction *before) {
+  return __sigaction(number, action, before);
+}
+
 int mfi_os_stop_signal(void) { return SIGRTMIN + 4; }
 
 // Reads an entry that is written before the signal can come: no lock.
@@ -43,10 +53,10 @@ static mfi_status install_first(install *in, int number, void (*handler)(int)) {
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_ONSTACK | SA_SIGINFO;
   sigemptyset(&action.sa_mask);
-  if (sigaction(number, NULL, &in->before) != 0)
+  if (mfi_os_sigaction(number, NULL, &in->before) != 0)
     return MFI_SYSTEM;
   in->handler = handler;
-  if (sigaction(number, &action, NULL) != 0)
+  if (mfi_os_sigaction(number, &action, NULL) != 0)
     return MFI_SYSTEM;
   in->count = 1;
   return MFI_OK;
@@ -70,7 +80,7 @@ mfi_status mfi_os_signal_install(int number, void (*handler)(int number)) {
 
 static bool is_ours(int number) {
   struct sigaction now;
-  return sigaction(number, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
+  return mfi_os_sigaction(number, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
          now.sa_sigaction == on_signal;
 }
 
@@ -78,7 +88,7 @@ void mfi_os_signal_uninstall(int number) {
   install *in = &installs[number];
   pthread_mutex_lock(&installs_lock);
   if (--in->count == 0 && is_ours(number))
-    sigaction(number, &in->before, NULL);
+    mfi_os_sigaction(number, &in->before, NULL);
   pthread_mutex_unlock(&installs_lock);
 }
 

@@ -13,14 +13,8 @@
 
 #define LONG 20.0 // seconds; nothing takes that long
 
-// What never ends. Under TSan a signal reaches a thread only inside some calls.
-#if defined(__SANITIZE_THREAD__)
-#define FOR_EVER "while true do os.time() end"
-#define FOR_EVER_CAUGHT "while true do pcall(os.time) end"
-#else
 #define FOR_EVER "while true do end"
 #define FOR_EVER_CAUGHT "while true do pcall(select, '#') end"
-#endif
 
 static inline mf_runtime *open_runtime(mf_backend backend) {
   mf_config c = {.size = sizeof c, .backend = backend, .shared_limit = (size_t)256 << 20};

@@ -11,7 +11,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+// TSan's own would hold signals back until it is called, see os/signal.h.
+#ifdef MFI_TSAN
+int __sigaction(int number, const struct sigaction *action, struct sigaction *before);
+#else
+#define __sigaction sigaction
+#endif
+
 static lua_State *main_state;
+
+static void handle_interrupt(void (*handler)(int)) {
+  struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+  __sigaction(SIGINT, &action, NULL);
+}
 
 static void stop(lua_State *L, lua_Debug *ar) {
   (void)ar;
@@ -20,7 +32,8 @@ static void stop(lua_State *L, lua_Debug *ar) {
 }
 
 static void on_interrupt(int number) {
-  signal(number, SIG_DFL);
+  (void)number;
+  handle_interrupt(SIG_DFL);
   lua_sethook(main_state, stop, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
@@ -39,9 +52,9 @@ static int call(lua_State *L, int narg) {
   int base = lua_gettop(L) - narg;
   lua_pushcfunction(L, add_traceback);
   lua_insert(L, base);
-  signal(SIGINT, on_interrupt);
+  handle_interrupt(on_interrupt);
   int status = lua_pcall(L, narg, 0, base);
-  signal(SIGINT, SIG_DFL);
+  handle_interrupt(SIG_DFL);
   if (status != LUA_OK)
     fprintf(stderr, "lua5.4: %s\n", luaL_tolstring(L, -1, NULL));
   lua_settop(L, base - 1);

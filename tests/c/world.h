@@ -100,12 +100,8 @@ static inline void worker_thread(mfi_self *self, worker *w, work_fn *fn, void *a
 
 // A process or a thread. TSan sees no order that another process made, so there: threads alone.
 static inline void worker_start(mfi_self *self, worker *w, bool process, work_fn *fn, void *arg) {
-#if defined(__SANITIZE_THREAD__)
+#ifdef MFI_TSAN
   process = false;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-  process = false;
-#endif
 #endif
   if (process)
     worker_fork(self, w, fn, arg);
