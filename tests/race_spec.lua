@@ -55,6 +55,28 @@ describe("race", function()
       kill_at(point, nth, function() check_squares(square_all(pool, 100), 100, lost) end)
       check_squares(square_all(pool, 20), 20, 0)
     end)
+
+    it("of a worker killed " .. behaviour .. ", with many tasks in a job", function()
+      local pool <close> = mf.Pool { workers = 2, backend = "process" }
+      local queue <close> = mf.Queue()
+      local ok, results
+      kill_at(point, nth, function()
+        ok, results = pcall(pool.map, pool, function(x)
+          queue:put(x)
+          return x * x
+        end, mf.range(100), { chunksize = 1 })
+      end)
+      assert.are.equal(lost == 0, ok, tostring(results))
+      if ok then check_squares(results, 100, 0) end
+      pool:close()
+      pool:join(long)
+      local stats = pool:stats()
+      assert.are.equal(lost, stats.failed)
+      assert.are.equal(1, stats.died)
+      assert.are.equal(100, stats.done + stats.failed + stats.cancelled)
+      local begun = point == "item_begun" and stats.done or stats.done + stats.failed
+      assert.are.equal(begun, queue:size())
+    end)
   end
 
   it("of a worker killed in its initializer breaks the pool, with no end of new workers", function()

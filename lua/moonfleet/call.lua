@@ -185,12 +185,13 @@ end
 ---@param f any   a function for workers
 ---@param source table   see inputs.lua
 ---@param opts table   checked (map_options.lua)
----@param how { label: string, unordered: boolean, stop: boolean, each: boolean }
+---@param how { label: string, unordered: boolean, stop: boolean, each: boolean, cells?: boolean }
+--- cells: nobody takes results before all is over, so that many small tasks may share a job
 function call.new(pool, f, source, opts, how)
   local workers = math.max(1, core.pool_get(pool, "size") or 1)
   local batch = broken.guard(pool, how.label, core.batch, pool, f, {
     label = how.label, limit = opts.task_timeout, unordered = how.unordered,
-    stop_on_error = how.stop, each = how.each, seed = opts.seed,
+    stop_on_error = how.stop, each = how.each, cells = how.cells, seed = opts.seed,
   })
   return setmetatable({
     pool = pool, batch = batch, source = source, label = how.label, timeout = opts.timeout,

@@ -122,12 +122,13 @@ local function is_eager(source, options)
   return options.chunksize ~= nil and not options.window and source:left() ~= nil
 end
 
--- Begins the call. count: of the arguments behind f.
-local function begin(pool, name, star, count, f, xs, opts)
+-- Begins the call. waits: for everything at once. count: of the arguments behind f.
+local function begin(pool, name, star, waits, count, f, xs, opts)
   local options, source = map_options.check(name, star, f, xs, 3, opts, count)
+  local each = not is_eager(source, options) or options.progress ~= nil
   local work = call.new(pool, f, source, options, {
     label = label.here(name), unordered = true, stop = not options.collect,
-    each = not is_eager(source, options) or options.progress ~= nil,
+    each = each, cells = waits and not each,
   })
   work.results = {}
   return work, options
@@ -139,7 +140,7 @@ end
 ---@param name "map"|"starmap"
 ---@param star boolean
 function map.run(pool, name, star, f, ...)
-  local work <close>, options = begin(pool, name, star, select("#", ...), f, ...)
+  local work <close>, options = begin(pool, name, star, true, select("#", ...), f, ...)
   local deadline = options.timeout and core.time() + options.timeout
   local eager = is_eager(work.source, options)
   if eager then feed_everything(work) end
@@ -221,7 +222,7 @@ end
 --- submitted at once; where `window` bounds that, waiting calls go on with it.
 ---@return table   a Future
 function map.run_later(pool, name, star, f, ...)
-  local work, options = begin(pool, name, star, select("#", ...), f, ...)
+  local work, options = begin(pool, name, star, false, select("#", ...), f, ...)
   local deadline = options.timeout and core.time() + options.timeout
   local ok, err = pcall(start, work, options)
   if not ok then

@@ -220,12 +220,10 @@ mf_status mf_pool_stats(mf_pool *pool, mf_stats *out) {
     return MF_INVALID;
   mfi_self *self = mfi_caller_self(caller);
   uint32_t idle = mfi_pool_idle(self, pool->core);
-  mfi_lock_take(self, &pool->core->lock);
-  mfi_core c = *mfi_core_of(pool->core);
-  mfi_lock_give(self, &pool->core->lock);
+  const mfi_counts c = mfi_pool_count(self, pool->core);
   *out = (mf_stats){.size = sizeof *out,
-                    .workers = (int)c.alive,
-                    .idle = (int)(idle < c.alive ? idle : c.alive),
+                    .workers = (int)c.workers,
+                    .idle = (int)(idle < c.workers ? idle : c.workers),
                     .submitted = c.submitted,
                     .queued = c.queued,
                     .running = c.running,

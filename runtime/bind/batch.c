@@ -6,6 +6,7 @@
 #include "base/atomic.h"
 #include "bind/calls.h"
 #include "bind/core.h"
+#include "flow/cells.h"
 #include "script/exec.h"
 
 #include <stdlib.h>
@@ -39,6 +40,7 @@ static bool flag(lua_State *L, int idx, const char *name) {
 typedef struct plan {
   int64_t limit;
   uint64_t seed;
+  bool cells; // chunks of one item may be cells
   char label[96];
 } plan;
 
@@ -46,6 +48,7 @@ static void push_plan(lua_State *L, int options, mfi_object *core) {
   plan *p = lua_newuserdatauv(L, sizeof *p, 0);
   memset(p, 0, sizeof *p);
   p->limit = limit_of(L, options, core);
+  p->cells = flag(L, options, "cells") && mfi_core_of(core)->backend != MFI_BACKEND_SERIAL;
   if (lua_getfield(L, options, "seed") != LUA_TNIL)
     p->seed = (uint64_t)lua_tointeger(L, -1) | UINT64_C(1) << 63; // 0 is a seed, too
   lua_pop(L, 1);
@@ -178,15 +181,19 @@ static const plan *plan_of(lua_State *L) {
   return p;
 }
 
+static mfi_job_config config_of(const plan *p, const chunk *c) {
+  return (mfi_job_config){.nitems = c->nitems,
+                          .nrefs = c->nrefs,
+                          .items_size = c->size,
+                          .first = c->index,
+                          .limit = p->limit,
+                          .seed = p->seed,
+                          .label = p->label};
+}
+
 static mfi_status make_job(mfi_self *self, const plan *p, const scratch *s, const chunk *c,
                            mfi_ref *job) {
-  mfi_job_config config = {.nitems = c->nitems,
-                           .nrefs = c->nrefs,
-                           .items_size = c->size,
-                           .first = c->index,
-                           .limit = p->limit,
-                           .seed = p->seed,
-                           .label = p->label};
+  mfi_job_config config = config_of(p, c);
   mfi_status st = mfi_job_make(self, &config, job);
   if (st != MFI_OK)
     return st;
@@ -209,6 +216,13 @@ static mfi_status make_jobs(mfi_self *self, const plan *p, const scratch *s, mfi
   return MFI_OK;
 }
 
+static void check_made(lua_State *L, mfi_status st, const plan *p) {
+  if (st == MFI_CLOSED)
+    mfi_error_raise(L, "closed", "an object in the arguments is closed");
+  if (st != MFI_OK)
+    mfi_bind_raise(L, st, p->label);
+}
+
 // Submits the complete chunks.
 static void submit_chunks(lua_State *L, mfi_box *b, scratch *s, uint64_t target) {
   mfi_self *self = b->m->self;
@@ -218,10 +232,7 @@ static void submit_chunks(lua_State *L, mfi_box *b, scratch *s, uint64_t target)
   uint32_t n = s->chunks, done = 0;
   mfi_status st = make_jobs(self, p, s, jobs);
   s->size = s->nrefs = s->chunks = 0;
-  if (st == MFI_CLOSED)
-    mfi_error_raise(L, "closed", "an object in the arguments is closed");
-  if (st != MFI_OK)
-    mfi_bind_raise(L, st, p->label);
+  check_made(L, st, p);
   if (target != 0)
     st = mfi_pool_direct(self, core, jobs[0], b->o, target);
   else
@@ -246,8 +257,95 @@ static void end_chunk(scratch *s, uint32_t nitems, uint64_t index) {
   s->chunks++;
 }
 
-static void end_and_submit(lua_State *L, mfi_box *b, scratch *s, uint32_t nitems, uint64_t index) {
-  end_chunk(s, nitems, index);
+// ---- Chunks of one item
+
+// Cells of one job: the fewer items are left, the fewer, so that all workers have some.
+#ifdef MFI_TINY
+#define MOST_CELLS 4
+#define SHARES 2
+#else
+#define MOST_CELLS 84
+#define SHARES 8
+#endif
+
+// How many of the items that are left are cells of the next job; 1: it is an ordinary one.
+static lua_Integer next_cells(const plan *p, const mfi_core *c, lua_Integer size,
+                              lua_Integer left) {
+  if (!p->cells || size != 1)
+    return size < left ? size : left;
+  lua_Integer share = left / (SHARES * (c->want == 0 ? 1 : c->want));
+  return share < 1 ? 1 : share < MOST_CELLS ? share : MOST_CELLS;
+}
+
+// The items written since the last submit: the largest one; 0: not all may be cells.
+static uint64_t largest_item(const scratch *s, lua_Integer n) {
+  uint64_t largest = 1, at = 0;
+  for (lua_Integer i = 0; i < n && largest != 0; i++) {
+    const mfi_item *item = (const mfi_item *)(const void *)(s->bytes + at);
+    if (item->size > largest)
+      largest = item->size;
+    if (item->nrefs != 0 || largest > MFI_CELL_MOST)
+      largest = 0;
+    at += sizeof *item + ((item->size + 7) & ~(uint64_t)7);
+  }
+  return largest;
+}
+
+static void submit_cells(lua_State *L, mfi_box *b, scratch *s, uint64_t largest, lua_Integer n,
+                         uint64_t index) {
+  mfi_self *self = b->m->self;
+  mfi_object *core = core_of(b);
+  const plan *p = plan_of(L);
+  const chunk c = {.nitems = (uint32_t)n, .index = index};
+  mfi_job_config config = config_of(p, &c);
+  mfi_ref job;
+  uint32_t done;
+  mfi_status st = mfi_cells_make(self, core, &config, s->bytes, largest, &job);
+  s->size = s->nrefs = 0;
+  check_made(L, st, p);
+  st = mfi_pool_submit_many(self, core, &job, 1, b->o, &done);
+  if (st == MFI_OK)
+    return;
+  mfi_job_discard(self, job);
+  mfi_bind_refuse(L, st, p->label);
+}
+
+// Those that cannot be cells are jobs of their own.
+static void submit_singles(lua_State *L, mfi_box *b, scratch *s, lua_Integer n, uint64_t index) {
+  size_t at = 0;
+  uint32_t refs_at = 0;
+  for (lua_Integer i = 0; i < n; i++) {
+    const mfi_item *item = (const mfi_item *)(const void *)(s->bytes + at);
+    size_t size = sizeof *item + ((item->size + 7) & ~(size_t)7);
+    s->chunk[s->chunks++] = (chunk){.at = at,
+                                    .size = size,
+                                    .refs_at = refs_at,
+                                    .nrefs = item->nrefs,
+                                    .nitems = 1,
+                                    .index = index + (uint64_t)i};
+    at += size;
+    refs_at += item->nrefs;
+    if (s->chunks == MOST_CHUNKS || i == n - 1)
+      submit_chunks(L, b, s, 0);
+  }
+}
+
+static void submit_ones(lua_State *L, mfi_box *b, scratch *s, lua_Integer n, uint64_t index) {
+  uint64_t largest = largest_item(s, n);
+  if (largest != 0)
+    submit_cells(L, b, s, largest, n, index);
+  else
+    submit_singles(L, b, s, n, index);
+}
+
+// Submits what was written, n items: as cells where there are more than one of a chunk.
+static void end_and_submit(lua_State *L, mfi_box *b, scratch *s, lua_Integer n, lua_Integer size,
+                           uint64_t index) {
+  if (n > size) {
+    submit_ones(L, b, s, n, index);
+    return;
+  }
+  end_chunk(s, (uint32_t)n, index);
   if (s->chunks == MOST_CHUNKS || s->size > ((size_t)1 << 20))
     submit_chunks(L, b, s, 0);
 }
@@ -286,18 +384,20 @@ static int batch_list(lua_State *L) {
   lua_settop(L, 7);
   flush(L, b);
   scratch *s = push_scratch(L);
+  const plan *p = plan_of(L);
+  const mfi_core *core = mfi_core_of(core_of(b));
   while (i <= j) {
-    lua_Integer n = j - i + 1 < size ? j - i + 1 : size;
+    lua_Integer n = next_cells(p, core, size, j - i + 1);
     for (lua_Integer k = 0; k < n; k++) {
       append_item(L, b->m, s, 9, push_item(L, i + k, star));
       lua_settop(L, 8);
     }
-    end_and_submit(L, b, s, (uint32_t)n, (uint64_t)index);
+    end_and_submit(L, b, s, n, size, (uint64_t)index);
     i += n;
     index += n;
   }
   submit_chunks(L, b, s, 0);
-  mfi_bind_run_serial(L, core_of(b));
+  mfi_bind_run_serial(L, core_of(b), b->handle, 0);
   return 0;
 }
 
@@ -312,8 +412,10 @@ static int batch_range(lua_State *L) {
   lua_settop(L, 6);
   flush(L, b);
   scratch *s = push_scratch(L);
+  const plan *p = plan_of(L);
+  const mfi_core *core = mfi_core_of(core_of(b));
   for (lua_Integer i = 0; i < count;) {
-    lua_Integer n = count - i < size ? count - i : size;
+    lua_Integer n = next_cells(p, core, size, count - i);
     for (lua_Integer k = 0; k < n; k++, i++) {
       if (integers)
         lua_pushinteger(L, ifirst + i * istep);
@@ -322,11 +424,11 @@ static int batch_range(lua_State *L) {
       append_item(L, b->m, s, 8, 1);
       lua_settop(L, 7);
     }
-    end_and_submit(L, b, s, (uint32_t)n, (uint64_t)index);
+    end_and_submit(L, b, s, n, size, (uint64_t)index);
     index += n;
   }
   submit_chunks(L, b, s, 0);
-  mfi_bind_run_serial(L, core_of(b));
+  mfi_bind_run_serial(L, core_of(b), b->handle, 0);
   return 0;
 }
 
@@ -462,8 +564,17 @@ static void store(lua_State *L, mfi_context *m, int out, lua_Integer at, const m
   lua_settop(L, base);
 }
 
-// All results of a job; the list of failures at index `failures` is made at the first. How many
-// items.
+// The list at index `failures` is made at the first.
+static void note_failure(lua_State *L, mfi_context *m, int failures, const mfi_view *v,
+                         uint64_t index) {
+  if (lua_isnil(L, failures)) {
+    lua_newtable(L);
+    lua_replace(L, failures);
+  }
+  add_failure(L, m, failures, v, index);
+}
+
+// All results of a job. How many items.
 static lua_Integer store_all(lua_State *L, mfi_context *m, mfi_ref job, int out, lua_Integer at,
                              bool all, int failures) {
   mfi_cursor c = {0};
@@ -472,20 +583,30 @@ static lua_Integer store_all(lua_State *L, mfi_context *m, mfi_ref job, int out,
   lua_Integer n = 0;
   for (; mfi_job_result(m->self, job, &c, &v); n++) {
     if (v.kind == MFI_OK) {
-      store(L, m, out, at + n, &v, all);
+      store(L, m, out, at + v.index, &v, all);
       continue;
     }
-    if (lua_isnil(L, failures)) {
-      lua_newtable(L);
-      lua_replace(L, failures);
-    }
-    add_failure(L, m, failures, &v, j->first + (uint64_t)n);
+    note_failure(L, m, failures, &v, j->first + v.index);
   }
   return n;
 }
 
 static bool wants_all(lua_State *L, int idx) {
   return strcmp(luaL_optstring(L, idx, "first"), "all") == 0;
+}
+
+// Of cells whose job has not ended: what has failed by now is known now.
+static void add_early_failures(lua_State *L, mfi_box *b, int failures) {
+  mfi_self *self = b->m->self;
+  for (mfi_ref ref = load_acquire(&mfi_batch_of(b->o)->oldest); ref != 0;
+       ref = load_acquire(&mfi_job_at(self, ref)->younger)) {
+    mfi_job *j = mfi_job_at(self, ref);
+    mfi_cursor c = {0};
+    mfi_view v;
+    while (j->cells != 0 && mfi_job_result(self, ref, &c, &v))
+      if (v.kind != MFI_OK)
+        note_failure(L, b->m, failures, &v, j->first + v.index);
+  }
 }
 
 // core.batch_take(b, out, mode) → items taken, failures, status of jobs that ended as a whole
@@ -506,6 +627,8 @@ static int batch_take(lua_State *L) {
     }
     end_jobs(t);
   }
+  if (load_acquire(&mfi_batch_of(b->o)->failed) != 0)
+    add_early_failures(L, b, 4);
   lua_pushinteger(L, total);
   lua_pushvalue(L, 4);
   if (rest == MFI_OK)

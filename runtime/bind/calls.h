@@ -12,8 +12,9 @@ void mfi_bind_encode_call(lua_State *L, int f, int args, int kwargs, mfi_encoded
 const char *mfi_bind_backend(uint32_t backend);
 void mfi_bind_push_death(lua_State *L, const mfi_death *d); // [-0, +1, m]
 
-// Runs the queued jobs of a serial pool here and now. [-0, +0, v]
-void mfi_bind_run_serial(lua_State *L, mfi_object *core);
+// Where the pool is serial: runs here and now what was submitted, the batch's jobs, or (batch 0)
+// this one. [-0, +0, v]
+void mfi_bind_run_serial(lua_State *L, mfi_object *core, mfi_handle batch, mfi_ref job);
 // Raises why a pool does not take the task of this label.
 void mfi_bind_refuse(lua_State *L, mfi_status st, const char *label);
 

@@ -159,11 +159,9 @@ static void set(lua_State *L, const char *key, uint64_t n) {
 static int pool_stats(lua_State *L) {
   mfi_object *core = check(L);
   mfi_self *self = self_of(L);
-  mfi_lock_take(self, &core->lock);
-  mfi_core c = *mfi_core_of(core);
-  mfi_lock_give(self, &core->lock);
+  const mfi_counts c = mfi_pool_count(self, core);
   lua_createtable(L, 0, 9);
-  set(L, "workers", c.alive);
+  set(L, "workers", c.workers);
   set(L, "idle", mfi_pool_idle(self, core));
   set(L, "submitted", c.submitted);
   set(L, "queued", c.queued);
@@ -219,14 +217,28 @@ static int pool_release(lua_State *L) {
 
 // ---- Submitting
 
-// Runs queued jobs of a serial pool here and now.
-void mfi_bind_run_serial(lua_State *L, mfi_object *core) {
-  mfi_core *c = mfi_core_of(core);
-  while (c->backend == MFI_BACKEND_SERIAL) {
-    mfi_ref job = load_acquire(&c->queue.first);
-    if (job == 0 || !mfi_exec_inline(L, core, job))
-      return;
+// The oldest queued job; of this batch, unless it is 0.
+static mfi_ref oldest_queued(mfi_self *self, mfi_object *core, mfi_handle batch) {
+  mfi_lock_take(self, &core->lock);
+  mfi_ref job = mfi_core_of(core)->queue.first;
+  while (job != 0 && batch != 0 && mfi_job_at(self, job)->batch != batch)
+    job = mfi_job_at(self, job)->next;
+  mfi_lock_give(self, &core->lock);
+  return job;
+}
+
+// A task runs only what it has submitted itself, or tasks would stand inside tasks without end.
+void mfi_bind_run_serial(lua_State *L, mfi_object *core, mfi_handle batch, mfi_ref job) {
+  mfi_context *m = mfi_bind_context(L);
+  if (mfi_core_of(core)->backend != MFI_BACKEND_SERIAL)
+    return;
+  if (m->job != 0 && batch == 0) {
+    mfi_exec_inline(L, core, job);
+    return;
   }
+  while ((job = oldest_queued(m->self, core, m->job != 0 ? batch : 0)) != 0)
+    if (!mfi_exec_inline(L, core, job))
+      return;
 }
 
 void mfi_bind_refuse(lua_State *L, mfi_status st, const char *label) {
@@ -282,7 +294,7 @@ static int pool_submit(lua_State *L) {
     mfi_bind_refuse(L, st, label);
   }
   mfi_bind_fill(L, future, mfi_counted_handle(self, job), place);
-  mfi_bind_run_serial(L, core);
+  mfi_bind_run_serial(L, core, 0, job);
   return 1;
 }
 

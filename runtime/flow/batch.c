@@ -2,6 +2,7 @@
 // in the two waits.
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "flow/cells.h"
 #include "flow/pool_queue.h"
 
 #include <signal.h>
@@ -136,10 +137,13 @@ uint32_t mfi_batch_take(mfi_self *self, mfi_object *batch, mfi_ref *out, uint32_
 static void stop_running(mfi_self *self, mfi_object *core, mfi_batch *b, mfi_status why) {
   for (mfi_ref ref = b->oldest; ref != 0; ref = mfi_job_at(self, ref)->younger) {
     mfi_job *j = mfi_job_at(self, ref);
-    if (j->state != MFI_JOB_RUNNING)
+    if (j->state != MFI_JOB_RUNNING && j->joined == 0)
       continue;
     store_release(&j->cancel, 1u);
-    mfi_slot_stop(self, j->taker, mfi_core_of(core)->backend, why, ref, SIGTERM);
+    if (j->cells != 0)
+      mfi_cells_stop(self, core, ref, why);
+    else
+      mfi_slot_stop(self, j->taker, mfi_core_of(core)->backend, why, ref, SIGTERM);
   }
 }
 
@@ -161,10 +165,8 @@ static bool let_go(mfi_self *self, mfi_object *core, mfi_batch *b) {
   mfi_lock_take(self, &core->lock);
   mfi_ref job = b->oldest;
   mfi_job *j = mfi_job_at(self, job);
-  if (job != 0 && j->state == MFI_JOB_QUEUED) {
-    e = mfi_job_finish(self, core, job, NULL, MFI_CANCELLED);
-    finished = true;
-  }
+  if (job != 0 && j->state == MFI_JOB_QUEUED)
+    finished = mfi_job_drop(self, core, job, MFI_CANCELLED, &e);
   if (job != 0) {
     if (j->state == MFI_JOB_RUNNING)
       store_release(&j->cancel, 1u);

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/fault.h"
+#include "flow/cells.h"
 #include "flow/pool.h"
 
 #include <string.h>
@@ -41,17 +42,21 @@ static void set_up(mfi_job *j, const mfi_job_config *c, uint64_t size) {
   memcpy(j->label, c->label, strnlen(c->label, sizeof j->label - 1)); // the rest is zero
 }
 
-mfi_status mfi_job_make(mfi_self *self, const mfi_job_config *c, mfi_ref *out) {
-  uint64_t fixed = sizeof(mfi_job) + c->nrefs * sizeof(mfi_handle) + c->items_size;
-  uint64_t room = (uint64_t)c->nitems * 2 * sizeof(mfi_result) + MFI_DEATH_ROOM;
+mfi_status mfi_job_make_sized(mfi_self *self, const mfi_job_config *c, uint64_t size,
+                              mfi_ref *out) {
   // A job by kind only once it is set up: a burial must not take old bytes for handles.
-  mfi_ref ref = mfi_heap_alloc(self, fixed + room, MFI_BLOCK_BYTES);
+  mfi_ref ref = mfi_heap_alloc(self, sizeof(mfi_job) + size, MFI_BLOCK_BYTES);
   if (ref == 0)
     return MFI_NOMEM;
   set_up(mfi_job_at(self, ref), c, block_of(self, ref)->size);
   block_of(self, ref)->kind = MFI_BLOCK_JOB;
   *out = ref;
   return MFI_OK;
+}
+
+mfi_status mfi_job_make(mfi_self *self, const mfi_job_config *c, mfi_ref *out) {
+  uint64_t room = (uint64_t)c->nitems * 2 * sizeof(mfi_result) + MFI_DEATH_ROOM;
+  return mfi_job_make_sized(self, c, c->nrefs * sizeof(mfi_handle) + c->items_size + room, out);
 }
 
 mfi_status mfi_job_add(mfi_self *self, mfi_ref job, const mfi_source *src, uint32_t kind) {
@@ -100,6 +105,7 @@ bool mfi_job_item(mfi_self *self, mfi_ref job, mfi_cursor *c, mfi_view *out) {
                     .size = item->size,
                     .refs = refs_of(j) + c->ref,
                     .nrefs = item->nrefs,
+                    .index = c->i,
                     .kind = item->kind};
   c->i++;
   c->ref += item->nrefs;
@@ -113,6 +119,8 @@ static uint64_t result_size(const mfi_result *r) {
 
 bool mfi_job_result(mfi_self *self, mfi_ref job, mfi_cursor *c, mfi_view *out) {
   mfi_job *j = mfi_job_at(self, job);
+  if (j->cells != 0)
+    return mfi_cells_result(j, self, c, out);
   if (c->i == mfi_job_ended(j))
     return false;
   mfi_result *r = (mfi_result *)(void *)(results_of(self, j) + c->at);
@@ -121,6 +129,7 @@ bool mfi_job_result(mfi_self *self, mfi_ref job, mfi_cursor *c, mfi_view *out) {
                     .size = r->size,
                     .refs = refs,
                     .nrefs = r->nrefs,
+                    .index = c->i,
                     .kind = r->status & 0xffff,
                     .death = (r->status & MFI_RESULT_DEATH) != 0};
   c->i++;
@@ -277,6 +286,10 @@ static void unhold_results(mfi_self *self, mfi_ref job) {
 
 void mfi_job_drop_items(mfi_self *self, mfi_ref job) {
   mfi_job *j = mfi_job_at(self, job);
+  if (j->cells != 0) {
+    mfi_cells_release(self, j);
+    return;
+  }
   for (uint32_t i = 0; i < j->nrefs; i++)
     if (refs_of(j)[i] != 0)
       mfi_handle_unhold(self, &refs_of(j)[i]);

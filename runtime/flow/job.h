@@ -12,6 +12,8 @@
 // An item is a task: `begun` and `ended` are stored by the job's worker alone, before and after
 // each. After a death ended < begun charges that one item; what is left is queued again.
 //
+// The items of a job of cells are run by several workers side by side, see cells.h.
+//
 // A job is counted: its references are the pool's until it has ended, its batch's, and each
 // Future's. All its words but begun, ended and the result area are guarded by the lock of its home,
 // the core.
@@ -29,11 +31,16 @@ typedef struct mfi_job {
   uint32_t state;         // MFI_JOB_*; read atomically
   uint32_t status;        // since ENDED: MFI_OK: each item has its own; else of all that have none
   mfi_ref next, prev;     // in the core's queue
+  uint32_t cells;         // set once: its items are cells, so many; 0: they are not
+  uint32_t stride;        // bytes of a cell; set once
+  uint32_t joined;        // workers that run cells of it
+  uint32_t next_cell;     // all before it have begun: where to look first; atomic
+  uint64_t cells_at;      // offset in the payload; set once
   mfi_handle batch;       // weak: cleared before the batch goes; 0: none. Read atomically
   mfi_ref younger, older; // in the batch's list
   mfi_ref done_next;      // in the batch's list of ended jobs
   mfi_handle pool;        // weak: the pool that its Futures keep alive
-  uint64_t taker;         // slot id of who runs it
+  uint64_t taker;         // slot id of who runs it; of cells, of the one that joined inside a task
   uint64_t watcher;       // slot id of who is told of its end, with a reference; 0: nobody
   mfi_ref outer;          // job that the taker ran when it took this one, inside it
   mfi_ref due_next;       // in the watcher's list, under that slot's lock
@@ -48,7 +55,7 @@ typedef struct mfi_job {
   uint32_t partial;     // handles of the result that is being written; own of the worker
   uint32_t partial_at;  // where, as bytes of results / 8
   uint32_t nrefs;       // handles of all items
-  uint32_t result_refs; // some result has handles
+  uint32_t result_refs; // some result has handles; of cells: or a block of its own
   uint64_t first;       // index of its first item in the whole call, from 1
   uint64_t items_at;    // offset in the payload
   uint64_t fill_at;     // while it is built
@@ -101,6 +108,8 @@ typedef struct mfi_job_config {
   const char *label;
 } mfi_job_config;
 mfi_status mfi_job_make(mfi_self *self, const mfi_job_config *c, mfi_ref *out);
+// One with `size` bytes behind its head, which are the caller's to fill; `c->items_size` counts.
+mfi_status mfi_job_make_sized(mfi_self *self, const mfi_job_config *c, uint64_t size, mfi_ref *out);
 // Writes its next item. MFI_CLOSED: an object in it is gone.
 mfi_status mfi_job_add(mfi_self *self, mfi_ref job, const mfi_source *src, uint32_t kind);
 // The same for all items at once, written one behind another with their heads, each padded to 8.
@@ -124,8 +133,9 @@ typedef struct mfi_view {
   uint64_t size;
   const mfi_handle *refs;
   uint32_t nrefs;
-  uint32_t kind; // of an item; of a result its status
-  bool death;    // of a result: its bytes are an mfi_death
+  uint32_t index; // of the item in its job, from 0
+  uint32_t kind;  // of an item; of a result its status
+  bool death;     // of a result: its bytes are an mfi_death
 } mfi_view;
 
 // The next item or result; false: no more.

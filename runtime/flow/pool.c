@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/fault.h"
+#include "flow/cells.h"
 #include "flow/pool_queue.h"
 #include "mem/handles.h"
 
@@ -50,7 +51,15 @@ void mfi_core_unlink(mfi_self *self, mfi_object *core, mfi_ref job) {
   mfi_ref *behind = j->next == 0 ? &list->last : &mfi_job_at(self, j->next)->prev;
   mfi_change64(self, &core->lock, before, j->next);
   mfi_change64(self, &core->lock, behind, j->prev);
-  change_jobs(self, core, list, UINT64_MAX);
+  if (j->state == MFI_JOB_QUEUED)
+    change_jobs(self, core, list, UINT64_MAX);
+}
+
+mfi_ref mfi_core_first(mfi_self *self, mfi_core *c) {
+  mfi_ref r = c->queue.first;
+  while (r != 0 && mfi_job_at(self, r)->state != MFI_JOB_QUEUED)
+    r = mfi_job_at(self, r)->next;
+  return r;
 }
 
 // ---- Submitting
@@ -127,9 +136,9 @@ mfi_status mfi_pool_submit_many(mfi_self *self, mfi_object *core, const mfi_ref 
   while (*done < n && (st = submit(self, core, jobs[*done], batch, NULL)) == MFI_OK)
     ++*done;
   mfi_lock_give(self, &core->lock);
-  if (*done == 1)
+  if (*done == 1 && mfi_job_at(self, jobs[0])->cells == 0)
     mfi_event_wake_one(self, &mfi_core_of(core)->work);
-  else if (*done > 1)
+  else if (*done > 0)
     mfi_event_wake_all(self, &mfi_core_of(core)->work);
   return st;
 }
@@ -159,13 +168,40 @@ static void change_running(mfi_self *self, mfi_object *core, mfi_ref job) {
   mfi_lock_commit(self, &core->lock);
 }
 
+// The oldest job for anybody. Of one batch each worker goes to cells of its own while there are
+// some; then they help each other.
+static mfi_ref next_for_all(mfi_self *self, mfi_core *c) {
+  mfi_ref first = mfi_core_first(self, c);
+  for (mfi_ref r = first; r != 0; r = mfi_job_at(self, r)->next) {
+    mfi_job *j = mfi_job_at(self, r);
+    if (j->batch != mfi_job_at(self, first)->batch)
+      return first;
+    if (j->state == MFI_JOB_QUEUED && j->joined == 0)
+      return r;
+  }
+  return first;
+}
+
 // The oldest job for anybody, or one for this worker alone.
 static mfi_ref next_job(mfi_self *self, mfi_core *c) {
   uint64_t me = mfi_slot_id(self, self->index);
   for (mfi_ref r = c->directed.first; r != 0; r = mfi_job_at(self, r)->next)
     if (mfi_job_at(self, r)->taker == me)
       return r;
-  return c->queue.first;
+  return next_for_all(self, c);
+}
+
+// False: cells that the caller cannot have.
+static bool begin(mfi_self *self, mfi_object *core, mfi_ref job) {
+  if (mfi_job_at(self, job)->cells == 0) {
+    mfi_core_unlink(self, core, job);
+    change_running(self, core, job);
+    return true;
+  }
+  if (!mfi_cells_may_join(self, job))
+    return false;
+  mfi_cells_join(self, core, job);
+  return true;
 }
 
 // Under the lock. A job whose batch was cancelled is not begun: it ends here.
@@ -174,15 +210,15 @@ static mfi_status take(mfi_self *self, mfi_object *core, mfi_ref *out, bool *dro
   *dropped = false;
   if (c->state == MFI_POOL_TERMINATED || c->state == MFI_POOL_BROKEN)
     return MFI_CLOSED;
-  mfi_ref job = *out = next_job(self, c);
-  if (job == 0)
-    return c->state == MFI_POOL_CLOSING ? MFI_CLOSED : MFI_EMPTY;
-  *dropped = mfi_job_is_cancelled(self, mfi_job_at(self, job));
-  if (*dropped)
-    return MFI_OK;
-  mfi_core_unlink(self, core, job);
-  change_running(self, core, job);
-  return MFI_OK;
+  for (;;) {
+    mfi_ref job = *out = next_job(self, c);
+    if (job == 0)
+      return c->state == MFI_POOL_CLOSING ? MFI_CLOSED : MFI_EMPTY;
+    *dropped = mfi_job_is_cancelled(self, mfi_job_at(self, job));
+    if (*dropped || begin(self, core, job))
+      return MFI_OK;
+    mfi_cells_through(self, core, job); // who claimed the last of them died
+  }
 }
 
 mfi_status mfi_pool_try(mfi_self *self, mfi_object *core, mfi_ref *out) {
@@ -192,7 +228,7 @@ mfi_status mfi_pool_try(mfi_self *self, mfi_object *core, mfi_ref *out) {
     mfi_lock_take(self, &core->lock);
     mfi_status st = take(self, core, out, &dropped);
     if (dropped)
-      e = mfi_job_finish(self, core, *out, NULL, MFI_CANCELLED);
+      mfi_job_drop(self, core, *out, MFI_CANCELLED, &e);
     mfi_lock_give(self, &core->lock);
     if (!dropped)
       return st;
@@ -237,12 +273,9 @@ mfi_status mfi_pool_take(mfi_self *self, mfi_object *core, uint32_t kick, mfi_ns
 bool mfi_pool_take_this(mfi_self *self, mfi_object *core, mfi_ref job) {
   mfi_lock_take(self, &core->lock);
   bool queued = mfi_job_at(self, job)->state == MFI_JOB_QUEUED;
-  if (queued) {
-    mfi_core_unlink(self, core, job);
-    change_running(self, core, job);
-  }
+  bool begun = queued && begin(self, core, job);
   mfi_lock_give(self, &core->lock);
-  return queued;
+  return begun;
 }
 
 // ---- Ending
@@ -267,6 +300,19 @@ static bool change_batch(mfi_self *self, mfi_object *core, mfi_ref job, mfi_stat
   return b->wake_each || b->left == 1 || failed;
 }
 
+// The same for cells, of which the core was told nothing yet. At most 4 pairs.
+static void change_cells_counts(mfi_self *self, mfi_object *core, mfi_job *j) {
+  mfi_core *c = mfi_core_of(core);
+  mfi_tally t = mfi_cells_tally(j);
+  j->failed = t.failed; // nobody else is at it
+  mfi_change64(self, &core->lock, &c->queued, c->queued - j->nitems);
+  mfi_change64(self, &core->lock, &c->done, c->done + t.done);
+  if (t.failed != 0)
+    mfi_change64(self, &core->lock, &c->failed, c->failed + t.failed);
+  if (t.cancelled != 0)
+    mfi_change64(self, &core->lock, &c->cancelled, c->cancelled + t.cancelled);
+}
+
 // Tasks that ended since the core was told, and those that never will begin.
 static void change_counts(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
   mfi_core *c = mfi_core_of(core);
@@ -289,9 +335,12 @@ mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slo
   mfi_ending e = {.job = job, .told = j->watcher != 0, .wake = true, .key = job};
   uint32_t refs = j->counted.refs - 1; // the pool's; a watch's goes to `ending`
   e.in_hand = refs == 0;
-  if (j->state == MFI_JOB_QUEUED)
+  if (j->state == MFI_JOB_QUEUED || j->cells != 0)
     mfi_core_unlink(self, core, job);
-  change_counts(self, core, job, status);
+  if (j->cells != 0)
+    change_cells_counts(self, core, j);
+  else
+    change_counts(self, core, job, status);
   if (j->batch != 0) {
     e.key = j->batch;
     e.wake = change_batch(self, core, job, status);
@@ -301,7 +350,9 @@ mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slo
   mfi_change32(self, &core->lock, &j->status, status);
   mfi_change32(self, &core->lock, &j->state, MFI_JOB_ENDED);
   mfi_change32(self, &core->lock, &j->counted.refs, refs);
-  if (owner != NULL)
+  if (owner != NULL && j->cells != 0)
+    mfi_cells_change_left(self, core, j, owner);
+  else if (owner != NULL)
     mfi_change64(self, &core->lock, &owner->job, j->outer);
   if (e.told)
     mfi_change64(self, &core->lock, &self->slot->ending, mfi_counted_handle(self, job));
@@ -309,6 +360,26 @@ mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slo
     mfi_hand_in(self, &core->lock, job);
   mfi_lock_commit(self, &core->lock);
   return e;
+}
+
+bool mfi_job_drop(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status, mfi_ending *e) {
+  mfi_job *j = mfi_job_at(self, job);
+  *e = (mfi_ending){0};
+  if (j->cells != 0)
+    mfi_cells_close(self, job, status);
+  if (j->joined != 0) {
+    mfi_cells_through(self, core, job);
+    return false;
+  }
+  *e = mfi_job_finish(self, core, job, NULL, j->cells != 0 ? mfi_cells_tally(j).rest : status);
+  return true;
+}
+
+// Its worker is through with it, and leaves it.
+static mfi_ending leave(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
+  if (mfi_job_at(self, job)->cells != 0)
+    return mfi_cells_leave(self, core, job, self->slot);
+  return mfi_job_finish(self, core, job, self->slot, status);
 }
 
 void mfi_job_tell(mfi_self *self, mfi_object *core, const mfi_ending *e) {
@@ -326,7 +397,7 @@ void mfi_job_tell(mfi_self *self, mfi_object *core, const mfi_ending *e) {
 
 void mfi_job_end(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
   mfi_lock_take(self, &core->lock);
-  mfi_ending e = mfi_job_finish(self, core, job, self->slot, status);
+  mfi_ending e = leave(self, core, job, status);
   mfi_lock_give(self, &core->lock);
   mfi_job_tell(self, core, &e);
 }
@@ -335,7 +406,7 @@ mfi_ref mfi_job_end_and_take(mfi_self *self, mfi_object *core, mfi_ref job, mfi_
   mfi_ref next = 0;
   bool dropped;
   mfi_lock_take(self, &core->lock);
-  mfi_ending e = mfi_job_finish(self, core, job, self->slot, status);
+  mfi_ending e = leave(self, core, job, status);
   if (take(self, core, &next, &dropped) != MFI_OK || dropped)
     next = 0; // what is to be dropped is left to mfi_pool_take
   mfi_lock_give(self, &core->lock);

@@ -164,6 +164,12 @@ void mfi_pool_close(mfi_self *self, mfi_object *core);
 void mfi_pool_terminate(mfi_self *self, mfi_object *core, mfi_status why);
 mfi_status mfi_pool_resize(mfi_self *self, mfi_object *core, uint32_t workers);
 void mfi_pool_restart(mfi_self *self, mfi_object *core);
+typedef struct mfi_counts {
+  uint32_t workers;
+  uint64_t submitted, queued, running, done, failed, cancelled; // tasks
+  uint64_t died;                                                // workers
+} mfi_counts;
+mfi_counts mfi_pool_count(mfi_self *self, mfi_object *core);
 // Workers that are alive and wait for work.
 uint32_t mfi_pool_idle(mfi_self *self, mfi_object *core);
 // Ids of the slots of at most `max` live workers; how many there are.

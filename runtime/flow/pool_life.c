@@ -2,6 +2,7 @@
 // mfi_pool_wait.
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "flow/cells.h"
 #include "flow/pool_queue.h"
 #include "flow/spec.h"
 
@@ -293,11 +294,31 @@ static bool ends_whole(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status
   return mfi_core_of(core)->state == MFI_POOL_TERMINATED;
 }
 
-static void bury_one(mfi_self *self, mfi_slot *dead, const mfi_death *death) {
+// Its cell is charged, the others are there for whoever has joined or comes.
+static void bury_in_cells(mfi_self *self, mfi_object *core, mfi_ref job, uint32_t slot,
+                          const mfi_death *death) {
+  mfi_slot *dead = mfi_slot_at(self, slot);
+  mfi_status status = cause(dead, job, death);
+  bool whole = ends_whole(self, core, job, status);
+  mfi_cells_charge(self, job, slot, status, whole ? NULL : death);
+  if (mfi_cells_tally(mfi_job_at(self, job)).failed != 0)
+    mfi_cells_tell_failure(self, core, job);
+  mfi_lock_take(self, &core->lock);
+  mfi_ending e = mfi_cells_leave(self, core, job, dead);
+  mfi_lock_give(self, &core->lock);
+  mfi_job_tell(self, core, &e);
+}
+
+static void bury_one(mfi_self *self, uint32_t slot, const mfi_death *death) {
+  mfi_slot *dead = mfi_slot_at(self, slot);
   mfi_ref job = dead->job;
   mfi_object *core = mfi_object_of(self, mfi_job_at(self, job)->counted.home);
   mfi_status status = cause(dead, job, death);
   mfi_ending e;
+  if (mfi_job_at(self, job)->cells != 0) {
+    bury_in_cells(self, core, job, slot, death);
+    return;
+  }
   mfi_job_settle(self, job);
   if (!ends_whole(self, core, job, status))
     mfi_job_charge(self, job, status, death);
@@ -311,9 +332,8 @@ static void bury_one(mfi_self *self, mfi_slot *dead, const mfi_death *death) {
 }
 
 void mfi_pool_bury_job(mfi_self *self, uint32_t slot, const mfi_death *death) {
-  mfi_slot *dead = mfi_slot_at(self, slot);
-  while (dead->job != 0)
-    bury_one(self, dead, death); // the inmost first
+  while (mfi_slot_at(self, slot)->job != 0)
+    bury_one(self, slot, death); // the inmost first
 }
 
 // ---- Closing
@@ -343,15 +363,52 @@ static void end_all_queued(mfi_self *self, mfi_object *core, mfi_status why) {
   for (;;) {
     mfi_ending e;
     mfi_lock_take(self, &core->lock);
-    mfi_ref job = c->queue.first != 0 ? c->queue.first : c->directed.first;
+    mfi_ref job = mfi_core_first(self, c);
+    if (job == 0)
+      job = c->directed.first;
     if (job != 0)
-      e = mfi_job_finish(self, core, job, NULL, why);
+      mfi_job_drop(self, core, job, why, &e);
     mfi_lock_give(self, &core->lock);
     if (job == 0)
       return;
     mfi_job_tell(self, core, &e);
   }
 }
+
+// ---- Counting
+
+// Cells are in the core's counts as queued until their job ends.
+static void count_cells(mfi_self *self, mfi_object *core, mfi_counts *c) {
+  for (mfi_ref r = mfi_core_of(core)->queue.first; r != 0; r = mfi_job_at(self, r)->next) {
+    mfi_job *j = mfi_job_at(self, r);
+    if (j->cells == 0 || mfi_cells_are_fresh(j))
+      continue;
+    mfi_tally t = mfi_cells_tally(j);
+    c->queued -= j->nitems - t.queued;
+    c->running += t.running;
+    c->done += t.done;
+    c->failed += t.failed;
+    c->cancelled += t.cancelled;
+  }
+}
+
+mfi_counts mfi_pool_count(mfi_self *self, mfi_object *core) {
+  const mfi_core *c = mfi_core_of(core);
+  mfi_lock_take(self, &core->lock);
+  mfi_counts n = {.workers = c->alive,
+                  .submitted = c->submitted,
+                  .queued = c->queued,
+                  .running = c->running,
+                  .done = c->done,
+                  .failed = c->failed,
+                  .cancelled = c->cancelled,
+                  .died = c->died};
+  count_cells(self, core, &n);
+  mfi_lock_give(self, &core->lock);
+  return n;
+}
+
+// ---- Workers
 
 static bool is_in(mfi_self *self, uint32_t slot, mfi_handle core) {
   mfi_object *o = mfi_worker_in(self, slot);

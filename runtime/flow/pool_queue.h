@@ -9,7 +9,7 @@ void mfi_core_push_back(mfi_self *self, mfi_object *core, mfi_list *list, mfi_re
 void mfi_core_push_front(mfi_self *self, mfi_object *core, mfi_list *list, mfi_ref job); // 3 pairs
 void mfi_core_unlink(mfi_self *self, mfi_object *core, mfi_ref job);                     // 3 pairs
 
-// Items that have not ended.
+// Items that have not ended; not for cells.
 static inline uint32_t mfi_job_left(const mfi_job *j) { return j->nitems - mfi_job_ended(j); }
 
 // What is left to do after an end, without the lock.
@@ -25,6 +25,11 @@ typedef struct mfi_ending {
 // the slot that ran it, or NULL. One whole section, under the lock; then mfi_job_tell.
 mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slot *owner,
                           mfi_status status);
+// A queued job is taken out: no item of it begins any more. Has it ended with that? (Workers may be
+// at cells of it.) Else *e is nothing, for mfi_job_tell, too.
+bool mfi_job_drop(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status, mfi_ending *e);
+// The first job in the core's queue that is QUEUED; 0: none.
+mfi_ref mfi_core_first(mfi_self *self, mfi_core *c);
 void mfi_job_tell(mfi_self *self, mfi_object *core, const mfi_ending *e);
 // A job whose reference lies in the caller's slot->ending goes to its watcher's list.
 void mfi_job_tell_watcher(mfi_self *self);

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "flow/cells.h"
 #include "script/error.h"
 #include "script/random.h"
 #include "script/state.h"
@@ -18,10 +19,18 @@ enum stage { DECODING, CALLING, ENCODING };
 
 typedef struct item_run {
   mfi_context *m;
+  mfi_object *core;
   mfi_ref job;
+  bool cells; // the job's items are
   mfi_view view;
   enum stage stage;
 } item_run;
+
+static mfi_status end_item(const item_run *r, mfi_status status, const mfi_source *src) {
+  mfi_self *self = r->m->self;
+  return r->cells ? mfi_cells_end(self, r->job, r->view.index, status, src)
+                  : mfi_job_end_item(self, r->job, status, src);
+}
 
 // ---- The function of a batch
 
@@ -77,7 +86,7 @@ static void store_result(lua_State *L, item_run *r) {
   mfi_encoded e;
   mfi_encode(r->m->codec, L, 1, lua_gettop(L), "result", 0, &e);
   mfi_source src = mfi_context_source(&e);
-  mfi_status st = mfi_job_end_item(r->m->self, r->job, MFI_OK, &src);
+  mfi_status st = end_item(r, MFI_OK, &src);
   mfi_encoded_release(r->m->codec, L, &e);
   if (st == MFI_CLOSED)
     mfi_error_raise(L, "closed", "an object in the result has been closed");
@@ -139,7 +148,7 @@ static int store_failure(lua_State *L) {
   lua_settop(L, 1);
   mfi_exec_encode_failure(L, 1, &e);
   mfi_source src = mfi_context_source(&e);
-  mfi_status st = mfi_job_end_item(r->m->self, r->job, why, &src);
+  mfi_status st = end_item(r, why, &src);
   mfi_encoded_release(r->m->codec, L, &e);
   if (st != MFI_OK)
     return luaL_error(L, "no room");
@@ -157,7 +166,10 @@ static void fail_item(lua_State *L, item_run *r, int status) {
     return;
   mfi_death none = {0};
   memcpy(none.worker, r->m->self->slot->name, sizeof none.worker);
-  mfi_job_charge(r->m->self, r->job, why, &none);
+  if (r->cells)
+    mfi_cells_charge(r->m->self, r->job, r->m->self->index, why, &none);
+  else
+    mfi_job_charge(r->m->self, r->job, why, &none);
 }
 
 // ---- Limits and streams of an item
@@ -191,11 +203,10 @@ static void seed_item(mfi_context *m, const mfi_job *j, uint64_t index) {
     mfi_random_seed(mfi_random_of(m->L), j->seed, index);
 }
 
-// False: stopped.
+// An item that has begun. broken: why the function could not be read. False: stopped.
 static bool one_item(mfi_context *m, item_run *r, const mfi_job *j, int broken) {
   lua_State *L = m->L;
-  mfi_job_begin_item(m->self, r->job);
-  m->item = j->first + mfi_job_ended(j);
+  m->item = j->first + r->view.index;
   seed_item(m, j, m->item);
   if (j->limit != 0)
     mfi_exec_limit(m, j->limit);
@@ -216,6 +227,8 @@ static bool one_item(mfi_context *m, item_run *r, const mfi_job *j, int broken) 
     return false;
   if (status != LUA_OK)
     fail_item(L, r, status);
+  if (status != LUA_OK && r->cells)
+    mfi_cells_tell_failure(m->self, r->core, r->job);
   lua_pop(L, 1); // the message handler
   if (m->self->slot->held != 0)
     mfi_handles_abandon(m->self);
@@ -246,17 +259,13 @@ static bool is_used_up(mfi_context *m) {
   return most != 0 && w->tasks >= most;
 }
 
-static enum run run_items(mfi_context *m, mfi_ref job) {
-  mfi_job *j = mfi_job_at(m->self, job);
-  item_run r = {.m = m, .job = job};
+static enum run run_in_order(mfi_context *m, item_run *r, const mfi_job *j, int broken) {
   mfi_cursor c = {0};
-  int broken = LUA_OK;
   while (c.i < mfi_job_ended(j))
-    mfi_job_item(m->self, job, &c, &r.view);
-  if (j->number != 0 && j->number != m->serial && !load_function(m, j, &broken))
-    return THROUGH;
-  while (!mfi_job_is_cancelled(m->self, j) && mfi_job_item(m->self, job, &c, &r.view)) {
-    if (!one_item(m, &r, j, broken))
+    mfi_job_item(m->self, r->job, &c, &r->view);
+  while (!mfi_job_is_cancelled(m->self, j) && mfi_job_item(m->self, r->job, &c, &r->view)) {
+    mfi_job_begin_item(m->self, r->job);
+    if (!one_item(m, r, j, broken))
       return STOPPED;
     if (is_used_up(m) && c.i < j->nitems)
       return USED_UP;
@@ -264,14 +273,47 @@ static enum run run_items(mfi_context *m, mfi_ref job) {
   return THROUGH;
 }
 
+// Is a worker that is between two tasks to look up first?
+static bool is_to_look_up(mfi_context *m, mfi_object *core, uint32_t kick) {
+  return load_acquire(&mfi_core_of(core)->kick) != kick || load_relaxed(&m->self->slot->stop) != 0;
+}
+
+// Cells, as many as it gets. kick: NULL: none would be heeded.
+static enum run run_cells(mfi_context *m, item_run *r, const mfi_job *j, int broken,
+                          const uint32_t *kick) {
+  bool cancelled = false;
+  while (!(cancelled = mfi_job_is_cancelled(m->self, j)) &&
+         mfi_cells_claim(m->self, r->core, r->job, &r->view)) {
+    if (!one_item(m, r, j, broken))
+      return STOPPED;
+    if (is_used_up(m) || (kick != NULL && is_to_look_up(m, r->core, *kick)))
+      return THROUGH;
+  }
+  if (cancelled)
+    mfi_cells_close(m->self, r->job, MFI_CANCELLED);
+  return THROUGH;
+}
+
+static enum run run_items(mfi_context *m, mfi_object *core, mfi_ref job, const uint32_t *kick) {
+  mfi_job *j = mfi_job_at(m->self, job);
+  item_run r = {.m = m, .core = core, .job = job, .cells = j->cells != 0};
+  int broken = LUA_OK;
+  if (j->number != 0 && j->number != m->serial && !load_function(m, j, &broken)) {
+    if (r.cells)
+      mfi_cells_close(m->self, job, MFI_CANCELLED);
+    return THROUGH;
+  }
+  if (r.cells)
+    return run_cells(m, &r, j, broken, kick);
+  return run_in_order(m, &r, j, broken);
+}
+
 // Ends the job; next: takes another at once, unless the worker is to look up first.
 static void end_job(mfi_context *m, mfi_object *core, mfi_ref job, mfi_status status, mfi_ref *next,
                     uint32_t kick) {
-  mfi_core *c = mfi_core_of(core);
   if (status == MFI_OK)
     mfi_job_drop_items(m->self, job);
-  bool go_on = next != NULL && c->max_tasks == 0 && load_acquire(&c->kick) == kick &&
-               load_relaxed(&m->self->slot->stop) == 0;
+  bool go_on = next != NULL && mfi_core_of(core)->max_tasks == 0 && !is_to_look_up(m, core, kick);
   if (go_on)
     *next = mfi_job_end_and_take(m->self, core, job, status);
   else
@@ -285,7 +327,7 @@ bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job, mfi_ref *next, 
   if (next != NULL)
     *next = 0;
   m->job = job;
-  enum run how = run_items(m, job);
+  enum run how = run_items(m, core, job, next != NULL ? &kick : NULL);
   m->job = outer;
   m->item = item;
   if (how == STOPPED) {
