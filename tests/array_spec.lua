@@ -231,6 +231,36 @@ describe("Array", function()
     helper.fails("no_memory", mf.Array, { type = "d", shape = { 1 << 40, 1 << 40 } })
   end)
 
+  it("names the call for which there is no memory; that had no effect", function()
+    local result = helper.run_script([[
+      local mf = require "moonfleet"
+      local core = require "moonfleet.core"
+      local function fails(what, f, ...)
+        collectgarbage() collectgarbage()
+        local before = core.audit()
+        local ok, err = pcall(f, ...)
+        assert(not ok and mf.is_error(err, "no_memory"), tostring(err))
+        assert(tostring(err) == what .. ": shared memory is used up", tostring(err))
+        collectgarbage() collectgarbage()
+        for key, count in pairs(core.audit()) do assert(count <= before[key], what .. key) end
+      end
+      local a = mf.Array("u8", 5 << 20)
+      fails("Array", mf.Array, "u8", 5 << 20)
+      fails("Array", mf.Array, "u8", ("x"):rep(5 << 20))
+      fails("copy", a.copy, a)
+      local kept = {}
+      while pcall(function() kept[#kept + 1] = a:view(1, 1) end) do end
+      fails("split", a.split, a, 100)
+      fails("reshape", a.reshape, a, 1, #a)
+      fails("Value", mf.Value, "i")
+      fails("lock", a.lock, a)
+      kept = nil
+      assert(#a:split(3) == 3 and a:lock() and mf.Value("i"):add(1) == 1)
+      print "fine"
+    ]], { env = { MOONFLEET_SHARED_LIMIT = "8M" } })
+    assert.are.equal("fine\n", result.out, result.err)
+  end)
+
   it("lets what is garbage make room for more", function()
     for _ = 1, 200 do mf.Array("d", 1 << 22) end -- 6.4 GB in all
   end)

@@ -236,7 +236,7 @@ static int array_fill(lua_State *L) {
 
 // ---- Making
 
-mfi_box *mfi_bind_array_new(lua_State *L, const mfi_shape *s, bool zero) {
+mfi_box *mfi_bind_array_new(lua_State *L, const mfi_shape *s, bool zero, const char *method) {
   mfi_box *b = mfi_bind_empty(L, MFI_KIND_ARRAY);
   mfi_self *self = b->m->self;
   uint32_t place;
@@ -247,14 +247,14 @@ mfi_box *mfi_bind_array_new(lua_State *L, const mfi_shape *s, bool zero) {
     h = mfi_array_make(self, s, zero, &place);
   }
   if (h == 0)
-    mfi_bind_raise(L, MFI_NOMEM, "Array");
+    mfi_bind_raise(L, MFI_NOMEM, method);
   mfi_bind_fill(L, b, h, place);
   return b;
 }
 
 static int array_copy(lua_State *L) {
   mfi_box *b = self_of(L, "copy");
-  mfi_box *copy = mfi_bind_array_new(L, &mfi_array_of(b->o)->shape, false);
+  mfi_box *copy = mfi_bind_array_new(L, &mfi_array_of(b->o)->shape, false, "copy");
   memcpy(copy->elements, b->elements, b->count * size_of(b));
   return 1;
 }
@@ -271,7 +271,7 @@ static int core_array(lua_State *L) {
   if (!mfi_shape_multiply(&s))
     mfi_bind_raise(L, MFI_NOMEM, "Array");
   lua_settop(L, 3);
-  mfi_box *b = mfi_bind_array_new(L, &s, lua_isnil(L, 3));
+  mfi_box *b = mfi_bind_array_new(L, &s, lua_isnil(L, 3), "Array");
   const char *problem = lua_isnil(L, 3) ? NULL : store_range(L, 3, b, 0);
   if (problem == NULL) {
     lua_settop(L, 4);

@@ -5,9 +5,9 @@
 #include "bind/calls.h"
 #include "bind/number.h"
 
-// A new Array with memory of its own, 0 everywhere or whatever was there. Raises no_memory. [-0,
-// +1, v]
-mfi_box *mfi_bind_array_new(lua_State *L, const mfi_shape *s, bool zero);
+// A new Array with memory of its own, 0 everywhere or whatever was there. Raises no_memory, naming
+// `method`. [-0, +1, v]
+mfi_box *mfi_bind_array_new(lua_State *L, const mfi_shape *s, bool zero, const char *method);
 
 // The range that arguments i and j of a method name, both optional: from 0, and how many.
 void mfi_bind_array_range(lua_State *L, const mfi_box *b, const char *method, uint64_t *from,

@@ -69,7 +69,8 @@ int mfi_bind_array_put(lua_State *L) {
 // ---- Views
 
 // Pushes the view of b's elements from `from` on that has this shape.
-static void push_view(lua_State *L, const mfi_box *b, uint64_t from, const mfi_shape *s) {
+static void push_view(lua_State *L, const mfi_box *b, uint64_t from, const mfi_shape *s,
+                      const char *method) {
   mfi_box *view = mfi_bind_empty(L, MFI_KIND_ARRAY);
   uint32_t place;
   mfi_handle h = mfi_array_view(b->m->self, b->o, from, s, &place);
@@ -78,7 +79,7 @@ static void push_view(lua_State *L, const mfi_box *b, uint64_t from, const mfi_s
     h = mfi_array_view(b->m->self, b->o, from, s, &place);
   }
   if (h == 0)
-    mfi_bind_raise(L, MFI_NOMEM, "a view of an Array");
+    mfi_bind_raise(L, MFI_NOMEM, method);
   mfi_bind_fill(L, view, h, place);
 }
 
@@ -88,7 +89,7 @@ int mfi_bind_array_view(lua_State *L) {
   mfi_shape s = {.type = b->type, .dims = 1};
   mfi_bind_array_range(L, b, "view", &from, &s.count);
   s.size[0] = s.count;
-  push_view(L, b, from, &s);
+  push_view(L, b, from, &s, "view");
   return 1;
 }
 
@@ -102,7 +103,7 @@ int mfi_bind_array_split(lua_State *L) {
   for (uint64_t i = 0; i < k; i++) {
     s.size[0] = rows / k + (i < more ? 1 : 0);
     mfi_shape_multiply(&s); // no more than all
-    push_view(L, b, from, &s);
+    push_view(L, b, from, &s, "split");
     lua_rawseti(L, -2, (lua_Integer)i + 1);
     from += s.count;
   }
@@ -121,6 +122,6 @@ int mfi_bind_array_reshape(lua_State *L) {
   if (!mfi_shape_multiply(&s) || s.count != b->count)
     return luaL_error(L, "bad argument #1 to 'reshape' (sizes of %I elements expected, got %s)",
                       (LUAI_UACINT)b->count, push_sizes(L, &s));
-  push_view(L, b, 0, &s);
+  push_view(L, b, 0, &s, "reshape");
   return 1;
 }
