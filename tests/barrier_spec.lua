@@ -261,6 +261,30 @@ helper.for_each_mix(function(name, spawn)
   end)
 end)
 
+helper.for_each_backend(function(backend, mf_b)
+  describe("Barrier in a pool over " .. backend, function()
+    it("is broken when a task that waits reaches its limit", function()
+      local barrier = mf.Barrier(2, { timeout = long })
+      local pool <close> = mf_b.Pool(1)
+      local future = pool:submit { target = function() return barrier:wait() end,
+        task_timeout = 0.2 }
+      until_waiting(barrier, 1)
+      assert.is_true(helper.fails("timeout", future.get, future).stopped)
+      helper.wait_until(function() return barrier:broken() end)
+      assert.are.same({ n = 2, nil, "broken" }, table.pack(barrier:wait()))
+    end)
+
+    it("passes among the tasks of a pool", function()
+      local barrier = mf.Barrier(3)
+      local pool <close> = mf_b.Pool(3)
+      local list = pool:map(function() return (barrier:wait(long)) end, { 1, 2, 3 },
+        { chunksize = 1 })
+      table.sort(list)
+      assert.are.same({ 1, 2, 3, n = 3 }, list)
+    end)
+  end)
+end)
+
 helper.for_each_program(function(name, run)
   describe("Barrier under " .. name, function()
     it("is broken by Ctrl-C in one who waits", function()

@@ -95,6 +95,11 @@ static void be_called(mfi_self *self, stage *t) {
 static void leave_untaken(mfi_self *self, stage *t) {
   CHECK(mfi_condition_leave(self, t->o, t->mine, false));
 }
+static void wait_asleep(mfi_self *self, stage *t) {
+  enter(self, t);
+  CHECK_EQ(mfi_condition_await(self, t->mine, soon(LONG_SECONDS)), MFI_OK);
+  leave(self, t);
+}
 static void make_condition(mfi_self *self, stage *t) {
   uint32_t lock, condition;
   MFI_UNUSED(t);
@@ -103,6 +108,25 @@ static void make_condition(mfi_self *self, stage *t) {
   mfi_condition_init(self, mfi_object_of(self, h), l);
   mfi_handle_drop(self, lock);
   mfi_handle_drop(self, condition);
+}
+
+// ---- Conditions: meanwhile
+
+static bool entered; // one of the watcher's waits has begun
+
+static bool falls_asleep(stage *t, const worker *actor) {
+  while (!has_ended(actor->pid) && !sleeps(&t->self, actor))
+    usleep(20);
+  return !has_ended(actor->pid);
+}
+
+// The actor is called while the watcher waits behind it.
+static void notify_when_asleep(stage *t, const worker *actor) {
+  entered = falls_asleep(t, actor);
+  if (!entered)
+    return;
+  CHECK_EQ(mfi_condition_enter(&t->self, t->o, &watchers[0]), MFI_OK);
+  mfi_condition_notify(&t->self, t->o, 1);
 }
 
 // ---- Conditions: checks
@@ -135,6 +159,15 @@ static void check_call_sleeper(stage *t, bool done) {
   CHECK(!done || number_waiting(t) == 0);
   mfi_condition_notify(&t->self, t->o, 1);
   CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
+  check_nobody_waits(t, done);
+}
+// Who took its call has it; the call of one that died before is the watcher's.
+static void check_behind(stage *t, bool done) {
+  CHECK(entered || !done);
+  if (entered) {
+    bool called = mfi_condition_leave(&t->self, t->o, watchers[0], true);
+    CHECK(!called || !done);
+  }
   check_nobody_waits(t, done);
 }
 static void check_handed_on(stage *t, bool done) {
@@ -206,6 +239,10 @@ static void come_and_go(mfi_self *self, stage *t) {
   mfi_visit v = {.began = false};
   CHECK_EQ(mfi_barrier_wait(self, t->o, &v, soon(0.0001)), MFI_TIMEDOUT);
 }
+static void come_asleep(mfi_self *self, stage *t) {
+  mfi_visit v = {.began = false};
+  CHECK_EQ(mfi_barrier_wait(self, t->o, &v, soon(LONG_SECONDS)), MFI_OK);
+}
 static void abort_barrier(mfi_self *self, stage *t) { mfi_barrier_abort(self, t->o); }
 static void reset_barrier(mfi_self *self, stage *t) { mfi_barrier_reset(self, t->o); }
 static void make_barrier_with_action(mfi_self *self, stage *t) {
@@ -215,6 +252,12 @@ static void make_barrier_with_action(mfi_self *self, stage *t) {
   mfi_heap_alloc(self, 100, MFI_BLOCK_BYTES); // not the top of the hand
   mfi_barrier_give_action(self, mfi_object_of(self, h), message);
   mfi_handle_drop(self, place);
+}
+
+static void pass_when_asleep(stage *t, const worker *actor) {
+  visit.began = false;
+  if (falls_asleep(t, actor))
+    CHECK_EQ(mfi_barrier_wait(&t->self, t->o, &visit, 0), MFI_OK);
 }
 
 // ---- Barriers: checks
@@ -229,6 +272,10 @@ static void check_usable(stage *t) {
   CHECK_EQ(b->broken, 0);
   CHECK_EQ(mfi_barrier_wait(&t->self, t->o, &v, 0), MFI_TIMEDOUT);
   CHECK_EQ(b->broken, 1);
+}
+static void check_woken(stage *t, bool done) {
+  CHECK(!done || mfi_barrier_of(t->o)->broken == 0);
+  check_usable(t);
 }
 static void check_left(stage *t, bool done) {
   CHECK(!done || mfi_barrier_of(t->o)->broken == 1);
@@ -280,9 +327,12 @@ static const scene scenes[] = {
     {"notifying_a_sleeper", set_condition_and_sleeper, hold, notify_one, NULL, check_call_sleeper},
     {"handing_on_a_call", set_condition_and_second, be_called, leave_untaken, NULL,
      check_handed_on},
+    {"waking_up_on_a_condition", set_condition, hold, wait_asleep, notify_when_asleep,
+     check_behind},
     {"making_and_ending_a_barrier_with_an_action", set_object_for_action, NULL,
      make_barrier_with_action, NULL, check_other_is_free},
     {"coming_to_a_barrier_and_leaving", set_barrier, hold, come_and_go, NULL, check_left},
+    {"waking_up_at_a_barrier", set_barrier, hold, come_asleep, pass_when_asleep, check_woken},
     {"passing_a_barrier_with_a_sleeper", set_barrier_and_sleeper, hold, come, NULL, check_passed},
     {"acting_at_a_barrier_with_a_sleeper", set_action_and_sleeper, hold, come, NULL, check_passed},
     {"aborting_a_barrier_with_a_sleeper", set_barrier_and_sleeper, hold, abort_barrier, NULL,
