@@ -30,6 +30,7 @@ static void *thread_main(void *arg) {
   entry e = *(entry *)arg;
   free(arg);
   mfi_self self = mfi_self_make(e.rt, e.slot);
+  self.sleeps = 1;
   store_release(&self.slot->claim, mfi_slot_id(&self, e.slot));
   int code = mfi_worker_run(&self);
   mfi_watch_claim_own(&self);

@@ -73,6 +73,7 @@ struct mfi_self {
   // The line of the script that runs on this thread; never raises. NULL: there is none.
   void (*where)(mfi_self *self, mfi_place *out);
   uint32_t no_spin; // waits that do not spin, see sync/event
+  uint32_t sleeps;  // + 1, of a thread whose stack is ours; else 0
   uint32_t depth;   // inner locks that it holds
   bool ending;      // it ends the objects of slot->dying
   bool woken;       // a wake came since the last mfi_event_done

@@ -65,6 +65,8 @@ mfi_status mfi_os_thread_start(void *(*fn)(void *), void *arg, size_t stack_byte
 mfi_status mfi_os_thread_open(pthread_t *thread, void *(*fn)(void *), void *arg,
                               size_t stack_bytes);
 void mfi_os_thread_join(pthread_t thread);
+// What lies below the caller in its stack becomes untouched memory again. Not for a main thread.
+void mfi_os_stack_trim(void);
 
 pid_t mfi_os_pid(void); // never cached across fork
 pid_t mfi_os_tid(void);

@@ -184,6 +184,20 @@ mfi_status mfi_os_thread_start(void *(*fn)(void *), void *arg, size_t stack_byte
   return st;
 }
 
+// A page may hold the frames of the calls that are made from here.
+void mfi_os_stack_trim(void) {
+  pthread_attr_t a;
+  void *bottom;
+  size_t size, page = (size_t)sysconf(_SC_PAGESIZE);
+  if (pthread_getattr_np(pthread_self(), &a) != 0)
+    return;
+  pthread_attr_getstack(&a, &bottom, &size);
+  pthread_attr_destroy(&a);
+  uintptr_t used = ((uintptr_t)&a - 512) & ~(page - 1);
+  if (used > (uintptr_t)bottom)
+    madvise(bottom, used - (uintptr_t)bottom, MADV_DONTNEED);
+}
+
 void mfi_os_thread_join(pthread_t thread) { pthread_join(thread, NULL); }
 
 pid_t mfi_os_pid(void) { return getpid(); }

@@ -145,7 +145,7 @@ static int grow(struct code_cache *cache) {
   if (2 * (cache->count + 1) <= cache->room)
     return 1;
   struct code_cache to = *cache;
-  to.room = cache->room == 0 ? 16 : 2 * cache->room;
+  to.room = cache->room == 0 ? 4 : 2 * cache->room;
   to.entries = calloc(to.room, sizeof *to.entries);
   if (to.entries == NULL)
     return 0;

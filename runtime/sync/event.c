@@ -122,6 +122,17 @@ static void watch(const mfi_events *all) {
       fetch_or_seqcst(&all->event[i]->word, WATCHED);
 }
 
+// What a worker's start and its tasks touched of its stack below here is given back before it
+// sleeps: the first few times, then whenever their number has doubled; a busy one does not feel it.
+static void trim_stack(mfi_self *self) {
+  uint32_t n = self->sleeps;
+  if (n == 0)
+    return;
+  self->sleeps = n == UINT32_MAX ? 1 : n + 1;
+  if (n <= 8 || (n & (n - 1)) == 0)
+    mfi_os_stack_trim();
+}
+
 // What somebody sleeps for: on `e`, for its own sake or (`all`, else none) for these.
 typedef struct bed {
   mfi_event *e;
@@ -141,6 +152,7 @@ static mfi_status sleep_on(mfi_self *self, const bed *b, mfi_ns until) {
       return MFI_OK;
     if (mfi_is_noted(self->slot))
       return MFI_INTERRUPTED;
+    trim_stack(self);
     mfi_status st = mfi_os_wait(&e->word, word, until);
     if (st == MFI_OK)
       self->woken = true;

@@ -1,6 +1,8 @@
 // Events: no wake is lost, a wake is a baton, notes are heard.
 #include "world.h"
 
+#include <sys/mman.h>
+
 static mfi_self main_self;
 
 // A cell under a lock: what the tests wait for. It lies in a block that all workers see.
@@ -279,6 +281,59 @@ static void uses_no_cpu_while_it_sleeps(void) {
   end();
 }
 
+// Pages of a thread's stack below its caller that are memory.
+static size_t stack_pages(void) {
+  static unsigned char resident[4096];
+  pthread_attr_t a;
+  void *bottom;
+  size_t size, n = 0;
+  pthread_getattr_np(pthread_self(), &a);
+  pthread_attr_getstack(&a, &bottom, &size);
+  pthread_attr_destroy(&a);
+  size_t pages = ((uintptr_t)&a - (uintptr_t)bottom) / 4096;
+  if (pages > sizeof resident || mincore(bottom, pages * 4096, resident) != 0)
+    return SIZE_MAX;
+  for (size_t i = 0; i < pages; i++)
+    n += resident[i] & 1;
+  return n;
+}
+
+static __attribute__((noinline)) void go_deep(void) {
+  volatile char room[20 * 4096];
+  for (size_t i = 0; i < sizeof room; i += 512)
+    room[i] = 1;
+}
+
+typedef struct sleeper {
+  cell *c;
+  uint32_t slot;
+  size_t before, after;
+} sleeper;
+
+static void *sleep_deep(void *arg) {
+  sleeper *s = arg;
+  mfi_self self = main_self;
+  self.index = s->slot;
+  self.slot = mfi_slot_at(&self, s->slot);
+  self.sleeps = 1;
+  go_deep();
+  s->before = stack_pages();
+  wait_and_take(&self, s->c, soon(0.01));
+  s->after = stack_pages();
+  return NULL;
+}
+
+static void gives_back_the_stack_that_a_worker_does_not_use_while_it_sleeps(void) {
+  sleeper s = {.c = make(), .slot = mfi_slot_take(&main_self)};
+  pthread_t thread;
+  CHECK_EQ(mfi_os_thread_open(&thread, sleep_deep, &s, 256 * 1024), MFI_OK);
+  mfi_os_thread_join(thread);
+  CHECK(s.before >= 20 && s.before != SIZE_MAX);
+  CHECK(s.after <= 8);
+  mfi_slot_release(&main_self, s.slot);
+  end();
+}
+
 int main(void) {
   world_open(&main_self, (size_t)16 << 20);
   RUN(ends_at_its_deadline);
@@ -290,6 +345,7 @@ int main(void) {
   RUN(frees_the_others_when_a_woken_sleeper_dies);
   RUN(wakes_for_a_waker_that_died);
   RUN(uses_no_cpu_while_it_sleeps);
+  RUN(gives_back_the_stack_that_a_worker_does_not_use_while_it_sleeps);
   mfi_region_close(&main_self);
   return check_done();
 }
