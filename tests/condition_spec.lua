@@ -136,6 +136,18 @@ describe("Condition", function()
     condition:release()
   end)
 
+  it("is not waited for by a predicate that gives it away", function()
+    local condition = mf.Condition()
+    condition:acquire()
+    helper.misuse_like("cannot wait on a Condition that this worker does not hold", function()
+      condition:wait_for(function() condition:release() end)
+    end)
+    condition:acquire()
+    helper.fails("closed", condition.wait_for, condition, function()
+      local _ <close> = condition
+    end)
+  end)
+
   it("may be waited for in a callback that runs in another wait on it", function()
     local condition, inner = mf.Condition(), nil
     local pool <close> = mf.Pool { workers = 1, backend = "thread" }
@@ -398,6 +410,27 @@ end)
 
 helper.for_each_program(function(name, run)
   describe("Condition under " .. name, function()
+    it("stops waiting at Ctrl-C, without its lock where another one keeps that", function()
+      local result = run([[
+        local condition = mf.Condition()
+        mf.Thread { daemon = true, target = function()
+          condition:acquire()
+          mf.sleep(100)
+        end }:start()
+        condition:acquire()
+        condition:acquire()
+        ready()
+        local ok, err = pcall(condition.wait, condition)
+        print(ok, err.kind)
+        print(pcall(condition.release, condition)) -- as a handler would
+        print(pcall(condition.release, condition))
+        print((pcall(condition.release, condition)))
+        print(condition:acquire(0))
+      ]], { signal = "INT", timeout = 30 })
+      assert.are.same({ code = 0, err = "",
+        out = "false\tinterrupted\ntrue\ntrue\nfalse\nfalse\ttimeout\n" }, result)
+    end)
+
     it("stops waiting at Ctrl-C, with its lock", function()
       local result = run([[
         local lock = mf.Lock()

@@ -604,8 +604,9 @@ function Condition:with(fn, ...) end
 function Condition:hold() end
 
 --- Gives the lock back wholly, sleeps until a notify, and has the lock again, as often as before,
---- when it returns; also when it raises (Ctrl-C). A notify for a waiter that dies, or whose wait
---- raises, goes to the next that waited when it came.
+--- when it returns. A notify for a waiter that dies, or whose wait raises, goes to the next that
+--- waited when it came. At Ctrl-C it raises, with the lock where that comes free within a second;
+--- then, and when it raises `deadlock`, releases of what it has not got again do nothing.
 ---@param timeout? number   seconds, without what the lock takes
 ---@return boolean   true; or false, "timeout"
 ---@return string? reason   behind these "abandoned": the lock's last holder ended while it held it

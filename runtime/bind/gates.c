@@ -12,9 +12,10 @@
 
 #include <math.h>
 
-// A worker that is being stopped waits so long for its lock: a part of the second that its __close
-// methods have.
-#define GRACE_SECONDS 0.25
+// So long does a wait that raises try to have its lock back: at Ctrl-C; when the worker is stopped,
+// a part of the second that its __close methods have.
+#define INTERRUPTED_SECONDS 1.0
+#define STOPPED_SECONDS 0.25
 
 static int give_reason(lua_State *L, const char *reason) {
   lua_pushstring(L, reason);
@@ -74,11 +75,15 @@ mfi_box *mfi_bind_push_condition_lock(lua_State *L, mfi_box *condition) {
   return mfi_bind_any(L, -1);
 }
 
+static void check_holder(lua_State *L, const mfi_box *lock, const char *verb) {
+  if (!mfi_lock_is_own(lock->m->self, lock->o))
+    luaL_error(L, "cannot %s a Condition that this worker does not hold; acquire it first", verb);
+}
+
 // Pushes the lock, which this worker must hold.
-static mfi_box *held_lock(lua_State *L, mfi_box *b, const char *method) {
+static mfi_box *push_held_lock(lua_State *L, mfi_box *b, const char *verb) {
   mfi_box *lock = mfi_bind_push_condition_lock(L, b);
-  if (!mfi_lock_is_own(b->m->self, lock->o))
-    luaL_error(L, "cannot %s a Condition that this worker does not hold; acquire it first", method);
+  check_holder(L, lock, verb);
   return lock;
 }
 
@@ -123,13 +128,12 @@ typedef struct wait_call {
   uint32_t place, depth;
 } wait_call;
 
-// Raises the error at the top, with the lock if it can be had: a worker that is being stopped
-// tries for a second, and a second Ctrl-C ends this, too. Who then gives back what it has not got
-// is not told off (mfi_box.lost).
+// Raises the error at the top, a stop or Ctrl-C, with the lock where that can be had soon. Who
+// gives back what it has not got again is not told off (mfi_box.lost).
 static void raise_with_lock(lua_State *L, const wait_call *w) {
   mfi_context *m = w->lock->m;
   bool stopped = m->stop != NULL && mfi_stop_raised(m->stop) != 0, abandoned;
-  mfi_ns until = stopped ? mfi_os_deadline(GRACE_SECONDS) : MFI_NEVER;
+  mfi_ns until = mfi_os_deadline(stopped ? STOPPED_SECONDS : INTERRUPTED_SECONDS);
   mfi_cycle cycle;
   mfi_status st;
   mfi_condition_leave(m->self, w->o, w->place, false);
@@ -186,7 +190,7 @@ static int condition_wait(lua_State *L) {
   mfi_box *b = condition_of(L, "wait");
   mfi_ns until = mfi_bind_timeout(L, 2, "wait", NULL);
   bool abandoned = false;
-  mfi_box *lock = held_lock(L, b, "wait on");
+  mfi_box *lock = push_held_lock(L, b, "wait on");
   bool timed_out = wait(L, b, lock, until, &abandoned) != MFI_OK;
   lua_pushboolean(L, !timed_out);
   return push_reasons(L, timed_out, abandoned);
@@ -207,7 +211,7 @@ static int condition_wait_for(lua_State *L) {
   bool timed_out = false, abandoned = false;
   check_callable(L, 2, "wait_for");
   lua_settop(L, 2);
-  mfi_box *lock = held_lock(L, b, "wait on");
+  mfi_box *lock = push_held_lock(L, b, "wait on");
   for (;;) {
     lua_pushvalue(L, 2);
     lua_call(L, 0, 1);
@@ -215,6 +219,8 @@ static int condition_wait_for(lua_State *L) {
     if (holds || timed_out)
       return push_reasons(L, !holds, abandoned);
     lua_pop(L, 1);
+    b = condition_of(L, "wait_for"); // pred may have closed or released it
+    check_holder(L, lock, "wait on");
     bool now = false;
     timed_out = wait(L, b, lock, until, &now) != MFI_OK;
     abandoned = abandoned || now;
@@ -229,14 +235,14 @@ static int condition_notify(lua_State *L) {
   if (n < 0)
     return luaL_error(L, "bad argument #2 to 'notify' (number from 0 expected, got %I)",
                       (LUAI_UACINT)n);
-  held_lock(L, b, "notify");
+  push_held_lock(L, b, "notify");
   mfi_condition_notify(b->m->self, b->o, (uint64_t)n);
   return 0;
 }
 
 static int condition_notify_all(lua_State *L) {
   mfi_box *b = condition_of(L, "notify_all");
-  held_lock(L, b, "notify");
+  push_held_lock(L, b, "notify");
   mfi_condition_notify(b->m->self, b->o, UINT64_MAX);
   return 0;
 }
