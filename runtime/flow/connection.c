@@ -102,18 +102,23 @@ static void destroy(mfi_self *self, void *body) {
   end_rx(self, c);
 }
 
-// A reference to h went, others are left. Under o->lock the end and its rx are there. What is
-// pulled out is in the caller's hand: if it dies, its burial goes on.
-static void let_go(mfi_self *self, mfi_handle h) {
-  mfi_object *o = mfi_object_of(self, h);
-  if (o == NULL || load_acquire(&mfi_connection_of(o)->tangled) == 0)
-    return;
-  mfi_ref hand = self->slot->hand;
+// Takes the end's queue into hand, if all references to the end lie there. Under o->lock the end
+// and its rx are there.
+static void pull(mfi_self *self, mfi_object *o, mfi_handle h) {
   mfi_lock_take(self, &o->lock);
   mfi_object *rx = mfi_object_of(self, h) == o ? mfi_connection_rx(self, o) : NULL;
   if (rx != NULL)
     mfi_queue_pull_last(self, rx, h, o->refs);
   mfi_lock_give(self, &o->lock);
+}
+
+// What was pulled drops its references from the hand: if this worker dies, its burial does.
+static void let_go(mfi_self *self, mfi_handle h) {
+  mfi_object *o = mfi_object_of(self, h);
+  mfi_ref hand = self->slot->hand;
+  if (o != NULL && load_acquire(&mfi_connection_of(o)->tangled) != 0)
+    pull(self, o, h);
+  store_release(&self->slot->let_go, (mfi_handle)0);
   while (self->slot->hand != hand)
     mfi_message_free(self, self->slot->hand);
 }

@@ -250,11 +250,14 @@ static void drop(mfi_self *self, uint64_t *word) {
     mfi_hand_in(self, c.lock, (h >> 32 & 0x7fffffff) * 64);
   if (last && (h & COUNTED) == 0)
     change_dying(self, c.lock, h);
+  bool looks = !last && self->ops[c.kind]->let_go != NULL;
+  if (looks)
+    mfi_change64(self, c.lock, &self->slot->let_go, h);
   mfi_lock_commit(self, c.lock);
   mfi_lock_give(self, c.lock);
   if (last)
     end(self, h);
-  else if (self->ops[c.kind]->let_go != NULL)
+  else if (looks)
     self->ops[c.kind]->let_go(self, h);
 }
 
@@ -289,6 +292,14 @@ void mfi_handles_abandon(mfi_self *self) {
   self->slot->held = 0;
 }
 
+// What it would have looked at.
+static void look_for(mfi_self *self, mfi_slot *dead) {
+  mfi_object_kind kind = mfi_handle_kind(self, dead->let_go);
+  if (dead->let_go != 0 && self->ops[kind] != NULL && self->ops[kind]->let_go != NULL)
+    self->ops[kind]->let_go(self, dead->let_go);
+  store_release(&dead->let_go, (mfi_handle)0);
+}
+
 static void take_over_dying(mfi_self *self, mfi_slot *dead) {
   mfi_handle h = dead->dying;
   mfi_object *o = entry_at(self, h >> 32);
@@ -303,6 +314,7 @@ static void take_over_dying(mfi_self *self, mfi_slot *dead) {
 void mfi_handles_bury(mfi_self *self, uint32_t dead_slot) {
   mfi_slot *dead = mfi_slot_at(self, dead_slot);
   uint64_t id = mfi_slot_id(self, dead_slot);
+  look_for(self, dead);
   while (dead->dying != 0)
     take_over_dying(self, dead);
   mfi_handle_table *t = mfi_handle_table_of(self, dead);

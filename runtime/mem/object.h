@@ -71,7 +71,8 @@ typedef struct mfi_object_ops {
   // The worker `id` ended, or a task on it: give back what it held through this entry (aux:
   // permits), as abandoned. NULL: nothing can be held.
   void (*abandon)(mfi_self *self, struct mfi_held *entry, uint64_t id);
-  // A reference was dropped by self, others are left. NULL: that is nothing to look at.
+  // A reference was dropped by self, others are left: looks at that, and sets slot->let_go to 0
+  // when it is through. May be repeated, and h may be gone. NULL: nothing to look at.
   void (*let_go)(mfi_self *self, mfi_handle h);
 } mfi_object_ops;
 

@@ -55,6 +55,7 @@ typedef struct mfi_slot {
   mfi_ref hand;         // blocks that only this worker knows, linked by block->link
   mfi_ref hand_unit;    // a unit taken for a span that is not yet its class's
   mfi_handle dying;     // object whose last reference it dropped
+  mfi_handle let_go;    // object of which it dropped a reference, not the last, see object.h
   mfi_ref handles;      // block: its handle table, see object.h
   uint32_t held;        // script locks and permits that it holds
   uint32_t spare_state; // yields until spinning is tried again; own

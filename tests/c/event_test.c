@@ -210,6 +210,121 @@ static void play_both(work_fn *fn, bool races) {
 static void loses_no_wake_in_ping_pong(void) { play_both(play, false); }
 static void loses_no_wake_when_timeouts_race(void) { play_both(play, true); }
 
+// ---- The first of several
+
+#define CELLS 3
+
+typedef struct several {
+  cell *c[CELLS];
+  uint32_t taken; // of all tokens
+} several;
+
+static mfi_ref blocks[CELLS + 1];
+
+static several *make_several(void) {
+  blocks[CELLS] = mfi_heap_alloc(&main_self, sizeof(several), MFI_BLOCK_BYTES);
+  several *s = mfi_payload(mfi_at(&main_self, blocks[CELLS]));
+  s->taken = 0;
+  for (int i = 0; i < CELLS; i++) {
+    s->c[i] = make();
+    blocks[i] = block;
+  }
+  return s;
+}
+
+static void end_several(void) {
+  for (int i = 0; i <= CELLS; i++)
+    mfi_heap_free(&main_self, blocks[i]);
+}
+
+static bool has_any_token(mfi_self *self, void *what) {
+  const several *s = what;
+  for (int i = 0; i < CELLS; i++)
+    if (has_token(self, s->c[i]))
+      return true;
+  return false;
+}
+
+static bool take_any_token(several *s) {
+  for (int i = 0; i < CELLS; i++)
+    if (take_token(s->c[i]))
+      return true;
+  return false;
+}
+
+static mfi_status wait_and_take_any(mfi_self *self, several *s, mfi_ns until) {
+  mfi_event *events[CELLS] = {&s->c[0]->changed, &s->c[1]->changed, &s->c[2]->changed};
+  mfi_events all = {.event = events, .n = CELLS};
+  mfi_status st = MFI_OK;
+  while (st == MFI_OK && !take_any_token(s))
+    st = mfi_event_await_any(self, &all, has_any_token, s, until);
+  mfi_event_done(self);
+  return st;
+}
+
+static void take_any_in_short_steps(mfi_self *self, void *arg) {
+  several *s = arg;
+  unsigned seed = self->index;
+  mfi_ns end_at = soon(LONG_SECONDS);
+  while (load_seqcst(&s->taken) < 3000 && mfi_os_now() < end_at) {
+    seed = seed * 1103515245u + 12345u;
+    mfi_ns until = seed % 4 == 0 ? mfi_os_now() + (mfi_ns)(seed >> 16) % 200000 : end_at;
+    if (wait_and_take_any(self, s, until) == MFI_OK)
+      fetch_add_seqcst(&s->taken, 1u);
+  }
+  CHECK(load_seqcst(&s->taken) >= 3000);
+}
+
+static void take_one_kind(mfi_self *self, void *arg) {
+  several *s = arg;
+  while (load_seqcst(&s->taken) < 3000)
+    if (wait_and_take(self, s->c[self->index % CELLS], soon(LONG_SECONDS)) == MFI_OK)
+      fetch_add_seqcst(&s->taken, 1u);
+}
+
+// Selectors and plain waiters share the cells: no token lies beside a sleeper.
+static void wakes_who_waits_for_several(void) {
+  mfi_self *self = &main_self;
+  enum { N = 6 };
+  several *s = make_several();
+  worker w[N];
+  for (int i = 0; i < N; i++)
+    worker_start(self, &w[i], i % 2 == 0, i < 4 ? take_any_in_short_steps : take_one_kind, s);
+  mfi_ns end_at = soon(LONG_SECONDS);
+  for (uint32_t given = 0; load_seqcst(&s->taken) < 3000 && mfi_os_now() < end_at; given++) {
+    give_token(self, s->c[given % CELLS]);
+    while (given - load_seqcst(&s->taken) > 20 && given < 3000 && mfi_os_now() < end_at)
+      mfi_os_yield(); // all of them will be taken, or this lasts too long
+  }
+  for (int i = 0; i < CELLS * N; i++)
+    give_token(self, s->c[i % CELLS]);
+  for (int i = 0; i < N; i++)
+    CHECK_EQ(worker_join(self, &w[i]), 0);
+  CHECK(mfi_os_now() < end_at);
+  end_several();
+}
+
+static void select_until_noted(mfi_self *self, void *arg) {
+  CHECK_EQ(wait_and_take_any(self, arg, soon(LONG_SECONDS)), MFI_INTERRUPTED);
+  mfi_note_clear(self, MFI_NOTE_INTERRUPT);
+  CHECK_EQ(wait_and_take_any(self, arg, 0), MFI_TIMEDOUT);
+  CHECK_EQ(self->slot->sleeping_on, 0);
+}
+
+static void hears_a_note_while_it_waits_for_several(void) {
+  mfi_self *self = &main_self;
+  several *s = make_several();
+  for (int i = 0; i < 100; i++) {
+    worker w;
+    worker_start(self, &w, i % 2 == 0, select_until_noted, s);
+    if (i % 3 == 0)
+      worker_until_asleep(self, &w);
+    mfi_note(self, w.slot, MFI_NOTE_INTERRUPT);
+    CHECK_EQ(worker_join(self, &w), 0);
+  }
+  end_several();
+}
+
 // ---- Deaths
 
 static void be_killed_when_woken(mfi_self *self, void *arg) {
@@ -342,6 +457,8 @@ int main(void) {
   RUN(passes_the_baton_when_it_leaves);
   RUN(loses_no_wake_in_ping_pong);
   RUN(loses_no_wake_when_timeouts_race);
+  RUN(wakes_who_waits_for_several);
+  RUN(hears_a_note_while_it_waits_for_several);
   RUN(frees_the_others_when_a_woken_sleeper_dies);
   RUN(wakes_for_a_waker_that_died);
   RUN(uses_no_cpu_while_it_sleeps);
