@@ -293,8 +293,8 @@ static void wakes_who_waits_for_several(void) {
   mfi_ns end_at = soon(LONG_SECONDS);
   for (uint32_t given = 0; load_seqcst(&s->taken) < 3000 && mfi_os_now() < end_at; given++) {
     give_token(self, s->c[given % CELLS]);
-    while (given - load_seqcst(&s->taken) > 20 && given < 3000 && mfi_os_now() < end_at)
-      mfi_os_yield(); // all of them will be taken, or this lasts too long
+    while (given + 1 - load_seqcst(&s->taken) > 20 && mfi_os_now() < end_at)
+      mfi_os_yield();
   }
   for (int i = 0; i < CELLS * N; i++)
     give_token(self, s->c[i % CELLS]);
