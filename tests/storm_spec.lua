@@ -1,4 +1,5 @@
--- A few seconds of the storms of kills; scripts/stress/storm.lua and gates.lua say what they check.
+-- A few seconds of the storms of kills; scripts/stress/storm.lua, gates.lua and numbers.lua
+-- say what they check.
 
 local helper = require "tests.helper"
 local describe, it, assert = helper.describe, helper.it, helper.assert
@@ -25,6 +26,8 @@ describe("a storm of kills", function()
   for _, backend in ipairs(helper.backends) do
     it("breaks no promise over " .. backend, function() weathers("storm", 5, backend) end)
   end
+
+  it("loses no addition and no memory of arrays", function() weathers("numbers", 4, "both") end)
 
   for _, backend in ipairs { "process", "thread", "both" } do
     it("leaves nobody waiting at events, conditions and barriers over " .. backend, function()
