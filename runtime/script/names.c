@@ -8,6 +8,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -340,16 +341,19 @@ const name_entry *mfi_names_of_code(mfi_codec *c, lua_State *L, lua_CFunction co
 
 // ---- When to build
 
+static uint32_t peek_fields(const peek_table *t) {
+  uint32_t n = 0;
+  for (size_t i = 0; i < (size_t)1 << t->log_nodes; i++)
+    n += !peek_is_nil(t->nodes[i].tag);
+  return n;
+}
+
 // How many fields has the table at the top?
 static uint32_t count_fields(const mfi_codec *c, lua_State *L) {
   uint32_t n = 0;
   int table = lua_gettop(L);
-  if (c->peek) {
-    const peek_table *t = peek_of(L, table);
-    for (size_t i = 0; i < (size_t)1 << t->log_nodes; i++)
-      n += !peek_is_nil(t->nodes[i].tag);
-    return n;
-  }
+  if (c->peek)
+    return peek_fields(peek_of(L, table));
   for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
     n++;
   return n;
@@ -384,33 +388,75 @@ static uint64_t mix(uint64_t h, uint64_t v) {
   return h ^ (h >> 32);
 }
 
-void mfi_names_refresh(mfi_codec *c, lua_State *L) {
-  luaL_checkstack(L, 10, NULL);
-  uint64_t fingerprint = 1;
-  uint32_t standard = 0;
-  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+// What would change if a module were added, exchanged, or got other fields; the sum over all, for
+// their order does not matter. standard: fields of Lua's own libraries, which are told apart.
+typedef struct glance {
+  uint64_t fingerprint;
+  uint32_t standard;
+} glance;
+
+// A module's part; fields: how many it has, where that counts.
+static void glance_add(glance *g, const char *name, const void *value, const uint32_t *fields) {
+  uint64_t one = mix((uintptr_t)name, (uintptr_t)value);
+  if (fields != NULL && mfi_names_is_library(name))
+    g->standard += *fields;
+  else if (fields != NULL)
+    one = mix(one, *fields);
+  g->fingerprint += one;
+}
+
+static bool has_fields_to_count(const mfi_codec *c, const char *name, const void *table) {
+  return !is_our_own(name) && table != c->names.globals;
+}
+
+static void peek_at_modules(const mfi_codec *c, const peek_table *loaded, glance *g) {
+  for (size_t i = 0; i < (size_t)1 << loaded->log_nodes; i++) {
+    const peek_node *node = &loaded->nodes[i];
+    bool is_string = node->key_tag == PEEK_SHORT_STRING || node->key_tag == PEEK_LONG_STRING;
+    if (peek_is_nil(node->tag) || !is_string)
+      continue;
+    const char *name = ((const peek_string *)node->key.pointer)->bytes;
+    const void *value = peek_is_address(node->tag) ? node->value.pointer : NULL;
+    uint32_t fields;
+    bool counts = node->tag == PEEK_TABLE && has_fields_to_count(c, name, value);
+    if (counts)
+      fields = peek_fields(value);
+    glance_add(g, name, value, counts ? &fields : NULL);
+  }
+}
+
+// The table at the top.
+static void look_at_modules(const mfi_codec *c, lua_State *L, glance *g) {
   int loaded = lua_gettop(L);
   for (lua_pushnil(L); lua_next(L, loaded); lua_settop(L, loaded + 1)) {
     if (lua_type(L, -2) != LUA_TSTRING)
       continue;
     const char *name = lua_tostring(L, -2);
-    uint64_t one = mix((uintptr_t)name, (uintptr_t)lua_topointer(L, -1));
-    if (lua_istable(L, -1) && !is_our_own(name) && lua_topointer(L, -1) != c->names.globals) {
-      if (mfi_names_is_library(name))
-        standard += count_fields(c, L);
-      else
-        one = mix(one, count_fields(c, L));
-    }
-    fingerprint += one; // the order of package.loaded does not matter
+    const void *value = lua_topointer(L, -1);
+    uint32_t fields;
+    bool counts = lua_istable(L, -1) && has_fields_to_count(c, name, value);
+    if (counts)
+      fields = count_fields(c, L);
+    glance_add(g, name, value, counts ? &fields : NULL);
   }
-  lua_settop(L, loaded - 1);
-  if (c->names.standard != standard)
+}
+
+void mfi_names_refresh(mfi_codec *c, lua_State *L) {
+  luaL_checkstack(L, 10, NULL);
+  glance g = {.fingerprint = 1};
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (c->peek)
+    peek_at_modules(c, peek_of(L, -1), &g);
+  else
+    look_at_modules(c, L, &g);
+  lua_pop(L, 1);
+  if (c->names.standard != g.standard)
     c->names.additions = count_additions(L);
-  c->names.standard = standard;
-  if (c->names.room != 0 && c->names.fingerprint == fingerprint)
+  c->names.standard = g.standard;
+  if (c->names.room != 0 && c->names.fingerprint == g.fingerprint)
     return;
   mfi_names_build(c, L);
-  c->names.fingerprint = fingerprint;
+  c->names.fingerprint = g.fingerprint;
 }
 
 // ---- What is known for good

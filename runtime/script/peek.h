@@ -76,6 +76,11 @@ static inline uint64_t peek_array_size(const peek_table *t) {
 
 static inline int peek_is_nil(uint8_t tag) { return (tag & 0x0f) == 0; }
 
+// Is it an address? What is collected is, and light userdata and functions are.
+static inline int peek_is_address(uint8_t tag) {
+  return (tag & 0x40) != 0 || (tag & 0x0f) == LUA_TLIGHTUSERDATA || (tag & 0x0f) == LUA_TFUNCTION;
+}
+
 static inline size_t peek_string_size(const peek_string *s, uint8_t tag) {
   return tag == PEEK_SHORT_STRING ? s->short_size : s->long_size;
 }
