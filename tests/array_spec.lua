@@ -138,8 +138,27 @@ describe("Array", function()
       { 1, 2 })
     helper.misuse("bad argument #2 to 'set' (bytes of whole elements of 2 bytes expected, " ..
       "got 3 bytes)", a.set, a, 1, "abc")
-    helper.misuse("bad argument #2 to 'set' (list or bytes expected, got 5)", a.set, a, 1, 5)
-    helper.misuse("bad argument #2 to 'set' (list or bytes expected, got nil)", a.set, a, 1)
+    local function wrong(got, value)
+      helper.misuse_like("bad argument #2 to 'set' %(list, bytes or Array of i16 expected, got " ..
+        got .. "%)", a.set, a, 1, value)
+    end
+    wrong("5", 5)
+    wrong("nil", nil)
+    wrong("Array%(#%d+, i8, 2%)", mf.Array("i8", 2))
+  end)
+
+  it("writes the elements of another Array or of its own", function()
+    local a, other = mf.Array("i16", { 1, 2, 3, 4, 5 }), mf.Array("i16", { 7, 8 })
+    a:set(4, other)
+    assert.are.equal("1 2 3 7 8", text(a))
+    a:set(2, a:view(1, 4))
+    assert.are.equal("1 1 2 3 7", text(a))
+    a:set(1, a:view(2))
+    assert.are.equal("1 2 3 7 7", text(a))
+    helper.misuse("bad argument #2 to 'set' (at most 1 expected from there on, got 2)", a.set, a, 5,
+      other)
+    do local _ <close> = other end
+    helper.fails("closed", a.set, a, 1, other)
   end)
 
   it("fills every element", function()

@@ -520,10 +520,10 @@ function Array:put(x, i, ...) end
 ---@return table
 function Array:totable(i, j) end
 
---- Writes a list (`n` honoured) or bytes from element `i` on. What does not fit raises, and nothing
---- is changed.
+--- Writes a list (`n` honoured), bytes or an Array of the same type from element `i` on. What does
+--- not fit raises, and nothing is changed.
 ---@param i integer
----@param list table|string   bytes: of whole elements, as bytes() gives them
+---@param list table|string|mf.Array   bytes: of whole elements, as bytes() gives them
 function Array:set(i, list) end
 
 ---@param x number|boolean

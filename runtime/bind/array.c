@@ -180,7 +180,7 @@ static uint64_t find_misfit(lua_State *L, int idx, uint32_t type, uint64_t n) {
   return 0;
 }
 
-// Stores a list or bytes from element `from` on, all or nothing. NULL, or what is wrong with it.
+// Stores a list from element `from` on, all or nothing. NULL, or what is wrong with it.
 static const char *store_list(lua_State *L, int idx, const mfi_box *b, uint64_t from, uint64_t n) {
   uint64_t wrong = find_misfit(L, idx, b->type, n);
   if (wrong != 0) {
@@ -195,23 +195,33 @@ static const char *store_list(lua_State *L, int idx, const mfi_box *b, uint64_t 
   return NULL;
 }
 
+// The bytes of a string, or of an Array of b's type; NULL: it is something else.
+static const char *bytes_of(lua_State *L, int idx, const mfi_box *b, size_t *size) {
+  mfi_box *other = mfi_bind_test(L, idx, MFI_KIND_ARRAY);
+  if (other == NULL)
+    return lua_type(L, idx) == LUA_TSTRING ? lua_tolstring(L, idx, size) : NULL;
+  if (other->handle == 0)
+    mfi_error_raise(L, "closed", "this Array is closed");
+  *size = other->count * size_of(other);
+  return other->type == b->type ? other->elements : NULL;
+}
+
 static const char *store_range(lua_State *L, int idx, const mfi_box *b, uint64_t from) {
   size_t size = 0;
-  bool bytes = lua_type(L, idx) == LUA_TSTRING;
-  if (!bytes && !lua_istable(L, idx))
-    return lua_pushfstring(L, "list or bytes expected, got %s", mfi_bind_push_shown(L, idx));
-  const char *text = bytes ? lua_tolstring(L, idx, &size) : NULL;
+  const char *bytes = bytes_of(L, idx, b, &size);
+  if (bytes == NULL && !lua_istable(L, idx))
+    return lua_pushfstring(L, "list, bytes or Array of %s expected, got %s", mfi_type_name(b->type),
+                           luaL_tolstring(L, idx, NULL));
   if (size % size_of(b) != 0)
     return lua_pushfstring(L, "bytes of whole elements of %d bytes expected, got %I bytes",
                            (int)size_of(b), (LUAI_UACINT)size);
-  uint64_t n = bytes ? size / size_of(b) : list_length(L, idx);
+  uint64_t n = bytes != NULL ? size / size_of(b) : list_length(L, idx);
   if (n > b->count - from)
     return lua_pushfstring(L, "at most %I expected from there on, got %I",
                            (LUAI_UACINT)(b->count - from), (LUAI_UACINT)n);
-  if (!bytes)
+  if (bytes == NULL)
     return store_list(L, idx, b, from, n);
-  if (size > 0)
-    memcpy(at(b, from), text, size);
+  memmove(at(b, from), bytes, size); // it may be a view of the same memory
   return NULL;
 }
 
