@@ -121,6 +121,32 @@ helper.for_each_pool(function(backend, new_pool)
       assert.are.same({ code = 3 }, failed)
     end)
 
+    it("calls the callbacks of map_async with the list, or the first error", function()
+      local pool <close> = new_pool()
+      local seen, failed, wrong
+      pool:map_async(function(x) return x * 2 end, { 1, 2, 3 }, nil, function(list) seen = list end,
+        function() wrong = true end):wait(long)
+      pool:starmap_async(function(a, b) error { code = a + b } end, { { 1, 2 } },
+        { chunksize = 1 }, function() wrong = true end, function(err) failed = err end):wait(long)
+      assert.are.same({ 2, 4, 6, n = 3 }, seen)
+      assert.are.same({ code = 3 }, failed)
+      assert.is_nil(wrong)
+    end)
+
+    it("takes callbacks of map_async behind its options, and nothing else", function()
+      local pool <close> = new_pool()
+      local path = os.tmpname()
+      helper.write_file(path, "one\ntwo\n")
+      -- io.lines gives four values, of which the last is a file.
+      assert.are.same({ "ONE", "TWO", n = 2 },
+        pool:map_async(string.upper, io.lines(path)):get(long))
+      os.remove(path)
+      helper.misuse_like("^bad argument #3 to 'map_async' %(.*mf.iter", pool.map_async, pool,
+        math.abs, { 1 }, {}, "callback")
+      helper.misuse_like("^bad argument #3 to 'map_async' %(.*mf.iter", pool.map_async, pool,
+        math.abs, { 1 }, {}, print, print, print)
+    end)
+
     it("goes on when a callback raises: that is reported", function()
       local result = helper.run_script(([[
         local mf = require "moonfleet"
@@ -279,6 +305,142 @@ helper.for_each_backend(function(backend, mf_b)
       assert.are.equal("everywhere", again:get(long))
       pool:close()
       pool:join(long)
+    end)
+
+    describe("of many jobs", function()
+      -- A waiting call that returns when `seen` is true, or that a callback has ended by `go`.
+      local waits = {
+        ["q:get"] = function(other) other.queue:get(long) end,
+        ["lock:acquire"] = function(other) other.lock:acquire(long) end,
+        ["mf.sleep"] = function(other)
+          for _ = 1, 1000 do
+            if other.seen then return end
+            mf.sleep(0.01)
+          end
+        end,
+        ["p:join"] = function(other) other.process:join(long) end,
+        ["future:wait"] = function(other) other.future:wait(long) end,
+        ["q:put"] = function(other) other.full:put(1, long) end,
+        ["event:wait"] = function(other) other.event:wait(long) end,
+      }
+
+      -- What the callback ends, so that the call returns long before its time is over.
+      local function others(pool)
+        local other = { queue = mf.Queue(), lock = mf.Lock(), full = mf.Queue(1), go = mf.Queue(),
+          event = mf.Event() }
+        local held, done = mf.Queue(), mf.Queue()
+        other.full:put(0)
+        other.process = mf_b.spawn(function()
+          other.lock:acquire()
+          held:put(true)
+          done:get(60)
+          other.lock:release()
+        end)
+        other.future = pool:submit(function() return other.go:get(60) end)
+        held:get(long)
+        function other.release()
+          other.seen = true
+          other.queue:put(1)
+          other.full:get_nowait()
+          other.event:set()
+          other.go:put(1)
+          done:put(true)
+        end
+        return other
+      end
+
+      for name, wait in pairs(waits) do
+        it("calls back within " .. name, function()
+          local pool <close> = mf_b.Pool(2)
+          local other = others(pool)
+          local go = mf.Queue()
+          local future = pool:map_async(function(x) return go:get(60) and x end, { 1, 2 },
+            { chunksize = 2 })
+          future:add_done_callback(function(f)
+            assert.are.same({ 1, 2, n = 2 }, f:get(0))
+            other.release()
+          end)
+          go:put(1)
+          go:put(1)
+          wait(other)
+          assert.is_true(other.seen)
+          other.process:join(long)
+          if other.lock:locked() then other.lock:release() end
+        end)
+      end
+
+      it("calls the error callback within q:get, at the first error", function()
+        local pool <close> = mf_b.Pool(2)
+        local queue, go = mf.Queue(), mf.Queue()
+        pool:map_async(function(x)
+          if x == 1 then error { code = 5 } end
+          return go:get(60)
+        end, { 1, 2 }, { chunksize = 1 }, nil, function(err) queue:put(err.code) end)
+        assert.are.equal(5, queue:get(long))
+        go:put(1)
+      end)
+
+      it("goes on with its window within q:get", function()
+        local pool <close> = mf_b.Pool(2)
+        local queue = mf.Queue()
+        pool:map_async(function(x) return x end, mf.range(20), { chunksize = 1, window = 2 },
+          function(list) queue:put(list.n) end)
+        assert.are.equal(20, queue:get(long))
+      end)
+
+      it("calls back although the worker was killed that ended the last one", function()
+        local pool <close> = mf_b.Pool { workers = 2, backend = "process" }
+        local queue = mf.Queue()
+        pool:map_async(function() os.execute("kill -9 " .. mf.getpid()) end, { 1, 2, 3 }, nil, nil,
+          function(err) queue:put(err.kind) end)
+        assert.are.equal("worker_died", queue:get(long))
+      end)
+
+      it("has a descriptor that stays readable once it is done", function()
+        local pool <close> = mf_b.Pool(1)
+        local go = mf.Queue()
+        local future = pool:map_async(function() return go:get(60) end, { 1 })
+        assert.is_false(helper.readable(future.fd))
+        go:put(7)
+        assert.is_true(helper.readable(future.fd, true))
+        assert.are.same({ 7, n = 1 }, future:get(long))
+        assert.is_true(helper.readable(future.fd))
+        mf.poll()
+        assert.is_true(helper.readable(future.fd))
+      end)
+    end)
+
+    it("calls back in every state that asked for it, within q:get", function()
+      local pool, running, go = busy()
+      local ready, seen = mf.Queue(), mf.Queue()
+      local askers = {}
+      for i = 1, 3 do
+        askers[i] = mf_b.spawn(function()
+          local mine = mf.Queue()
+          running:add_done_callback(function(f) mine:put(f:get(0)) end)
+          ready:put(true)
+          seen:put(mine:get(30))
+        end)
+      end
+      for _ = 1, 3 do ready:get(long) end
+      go("told")
+      for i = 1, 3 do
+        assert.are.equal("told", seen:get(long), i)
+        askers[i]:join(long)
+      end
+      pool:close()
+      pool:join(long)
+    end)
+
+    it("calls back in the order in which they ended", function()
+      local pool <close> = mf_b.Pool(1)
+      local seen, done = {}, mf.Queue()
+      for i = 1, 50 do
+        pool:submit(math.abs, -i):add_done_callback(function(f) seen[#seen + 1] = f:get(0) end)
+      end
+      pool:submit(math.abs, -51):add_done_callback(function() done:put(true) end)
+      done:get(long)
+      for i = 1, 50 do assert.are.equal(i, seen[i]) end
     end)
 
     it("has a descriptor", function()

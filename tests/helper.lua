@@ -138,6 +138,7 @@ local function warm_up()
     worker:join(helper.long)
   end)
   pcall(function() mf.fd() end) -- its thread stays
+  pcall(function() require "moonfleet.core".lit_fd() end)
 end
 
 --- Is this descriptor (an eventfd) readable? With `wait` it is given some seconds to become so.

@@ -157,5 +157,33 @@ helper.for_each_backend(function(backend, mf_b)
       assert.are.same({ "awaited", "outer", "other" },
         { order:get(0), order:get(0), order:get(0) })
     end)
+
+    it("runs callbacks in the state that registered them", function()
+      local pool <close> = mf_b.Pool(1)
+      local second <close> = mf_b.Pool(1)
+      local first = mf.Queue()
+      local results = pool:submit(function()
+        local seen = {}
+        local function note(f) seen[#seen + 1] = "outer " .. f:get(0) end
+        second:submit(function() return first:get(30) end):add_done_callback(note)
+        -- It runs right here, in a state of its own, and waits until what is watched has ended.
+        local inner = pool:submit(function()
+          local mine, told = {}, mf.Queue()
+          first:put("a")
+          second:submit(function() return "b" end):add_done_callback(function(f)
+            mine[#mine + 1] = "inner " .. f:get(0)
+            told:put(true)
+          end)
+          told:get(30)
+          mf.sleep(0.01)
+          return mine
+        end):get()
+        mf.sleep(0.001)
+        return seen, inner
+      end)
+      local seen, inner = results:get(long)
+      assert.are.same({ "outer a" }, seen)
+      assert.are.same({ "inner b" }, inner)
+    end)
   end)
 end)

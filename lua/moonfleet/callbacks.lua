@@ -1,7 +1,7 @@
 -- Callbacks: they run in the state that registered them, inside its waiting calls or mf.poll().
 --
--- The runtime tells of watched futures (core.on_due). What it cannot watch for us is looked at in
--- poll(): futures that another state watches, and the futures of several jobs (later.lua).
+-- The runtime tells of watched futures (core.on_due), and when it is time to look at those that
+-- another state watches, and at the futures of several jobs (later.lua): see poll().
 
 local core = require "moonfleet.core"
 
@@ -36,17 +36,13 @@ function callbacks.run(what, fn, ...)
   return false
 end
 
--- A future that nobody asked us to watch is a job of a batch that we watch: it is time to look.
+-- nil: a batch has news, or a future that another state watches has ended: it is time to look.
 local function dispatch(future)
+  if not future then return callbacks.poll() end
   local list = pending[future]
   pending[future] = nil
-  if not list then
-    core.future_asked(future, true)
-    callbacks.poll()
-    return
-  end
-  local what = list.label or core.future_label(future)
-  for _, fn in ipairs(list) do callbacks.run(what, fn, future) end
+  local what = list and list.label or core.future_label(future)
+  for _, fn in ipairs(list or {}) do callbacks.run(what, fn, future) end
 end
 
 core.on_due(dispatch)
@@ -77,11 +73,10 @@ function callbacks.watch(future, fn)
   elseif how == "full" then callbacks.look_at(future, has_ended) end
 end
 
---- Calls fn() when a batch has ended, if the runtime can watch one: now, or, of what poll() looks
---- at, when a job of it has ended.
+--- Has poll() called when a batch has news; calls fn() now if it has ended.
 ---@param label string
 function callbacks.watch_batch(batch, label, fn)
-  if core.batch_watch and core.batch_watch(batch) == "ended" then callbacks.run(label, fn) end
+  if core.batch_watch(batch) == "ended" then callbacks.run(label, fn) end
 end
 
 --- Has poll() call look(thing) until that gives true.

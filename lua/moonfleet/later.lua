@@ -162,7 +162,10 @@ function methods:then_(fn)
 end
 
 function Later:__index(key)
-  if key == "fd" then return self.descriptor and self.descriptor() or core.fd() end
+  if key == "fd" then
+    if advance(self, 0) then return core.lit_fd() end
+    return self.descriptor and self.descriptor() or core.fd()
+  end
   return methods[key]
 end
 

@@ -2,6 +2,7 @@
 
 local core = require "moonfleet.core"
 local call = require "moonfleet.call"
+local check = require "moonfleet.check"
 local label = require "moonfleet.label"
 local later = require "moonfleet.later"
 local map_options = require "moonfleet.map_options"
@@ -218,22 +219,44 @@ local function start(work, options)
   if options.window then feed(work, 0) else feed_everything(work) end
 end
 
+-- callback and error_callback stand behind opts. What is no function there belongs to something
+-- else: behind opts it is misuse, which begin() finds; else it is a rest of io.lines and its like.
+local function callbacks_of(count, opts, ...)
+  local callback, error_callback = ...
+  local good = check.is_callable(callback) and callback or nil
+  local bad = check.is_callable(error_callback) and error_callback or nil
+  local all = good == callback and bad == error_callback and count <= 4
+  return opts ~= nil and all and 2 or count, good, bad
+end
+
+local function call_back(self, callback, error_callback)
+  self:add_done_callback(function()
+    if self.state == "ok" then
+      if callback then callback(self.values[1]) end
+    elseif error_callback then
+      self.asked = true
+      error_callback(self.bare)
+    end
+  end)
+end
+
 --- pool:map_async and pool:starmap_async: the same as a Future of the list. All of a list is
---- submitted at once; where `window` bounds that, waiting calls go on with it.
+--- submitted at once; where `window` bounds that, waiting calls go on with it. Behind opts:
+--- callback(list), error_callback(error value).
 ---@return table   a Future
 function map.run_later(pool, name, star, f, ...)
-  local work, options = begin(pool, name, star, false, select("#", ...), f, ...)
+  local count, callback, error_callback = callbacks_of(select("#", ...), select(2, ...))
+  local work, options = begin(pool, name, star, false, count, f, ...)
   local deadline = options.timeout and core.time() + options.timeout
   local ok, err = pcall(start, work, options)
   if not ok then
     work:close()
     error(err, 0)
   end
-  local self = later.new(work.label, step(work, deadline), stop(work), function()
-    return core.batch_fd and core.batch_fd(work.batch) or core.fd()
-  end)
+  local self = later.new(work.label, step(work, deadline), stop(work))
   self.source = work.batch
   callbacks.watch_batch(work.batch, work.label, function() self:done() end)
+  if callback or error_callback then call_back(self, callback, error_callback) end
   return later.keep(self)
 end
 

@@ -62,7 +62,9 @@ function mf.decode(bytes, options) end
 ---@usage print(mf.captures(work))
 function mf.captures(fn) end
 
---- Gives a class a name by which it travels: what arrives has the receiver's own.
+--- Gives a class a name by which it travels: what arrives has the receiver's own. Name and class
+--- stay published until the program ends; registering a name again replaces it for who has not met
+--- it yet.
 ---@param name string
 ---@param value table|function
 ---@usage mf.register("Point", Point)
@@ -729,7 +731,15 @@ function Pool:map(f, xs, opts) end
 ---@return table
 function Pool:starmap(f, xs, opts) end
 
+--- The same as a Future of the list. The callbacks run in this state, inside its next waiting call
+--- or mf.poll().
+---@param f fun(item: any): any
+---@param xs mf.Input
+---@param opts? mf.MapOptions
+---@param callback? fun(results: table)
+---@param error_callback? fun(err: any)   gets the first failed item's error
 ---@return mf.Future
+---@usage pool:map_async(resize, files, nil, function(sizes) print(#sizes .. " done") end)
 function Pool:map_async(f, xs, opts, callback, error_callback) end
 ---@return mf.Future
 function Pool:starmap_async(f, xs, opts, callback, error_callback) end

@@ -99,7 +99,7 @@ static void begin_watches(mf_runtime *rt, mfi_self *self) {
   while (rt->wanted != NULL) {
     mf_future *f = rt->wanted;
     rt->wanted = f->next_wanted;
-    mfi_status st = mfi_job_watch(self, f->core, f->job);
+    mfi_status st = mfi_job_watch(self, f->core, f->job, 0);
     if (st == MFI_CLOSED) {
       over(rt, f);
       continue;
@@ -111,7 +111,7 @@ static void begin_watches(mf_runtime *rt, mfi_self *self) {
 
 static void take_ends(mf_runtime *rt, mfi_self *self) {
   mfi_handle h;
-  while ((h = mfi_pool_due(self)) != 0) {
+  while ((h = mfi_pool_due(self, 0)) != 0) {
     mf_future *f = *bucket_of(rt, h);
     while (f != NULL && f->handle != h)
       f = f->next_watched;

@@ -149,37 +149,69 @@ static int future_pool(lua_State *L) {
 
 static int future_watch(lua_State *L) {
   mfi_box *b = check(L);
-  mfi_status st = mfi_job_watch(b->m->self, b->o, b->job);
+  mfi_status st = mfi_job_watch(b->m->self, b->o, b->job, (uint32_t)b->m->depth);
   lua_pushstring(L, st == MFI_OK ? "ok" : st == MFI_CLOSED ? "ended" : "full");
   return 1;
 }
 
-// Pushes the next watched Future that has ended. Its reference moves from `ending` to the userdata.
+static int push_handle(lua_State *L) {
+  mfi_bind_push(L, *(mfi_handle *)lua_touserdata(L, 1));
+  return 1;
+}
+
+// Pushes the next watched Future that has ended. Its reference moves from `ending` to the userdata;
+// where that cannot be made, it is due again.
 static bool push_due(lua_State *L, mfi_context *m) {
-  mfi_handle h = mfi_pool_due(m->self);
+  mfi_handle h = mfi_pool_due(m->self, (uint32_t)m->depth);
   if (h == 0)
     return false;
-  mfi_bind_push(L, h);
-  mfi_handle_unhold(m->self, &m->self->slot->ending);
+  lua_pushcfunction(L, push_handle);
+  lua_pushlightuserdata(L, &h);
+  int status = lua_pcall(L, 1, 1, 0);
+  if (status != LUA_OK)
+    mfi_pool_not_due(m->self);
+  else
+    mfi_handle_unhold(m->self, &m->self->slot->ending);
+  if (status != LUA_OK)
+    lua_error(L);
   return true;
 }
 
+// Has somebody told this state to look at what it watches itself?
+static bool is_to_look(const mfi_context *m) {
+  uint32_t mine = m->depth == 0 ? UINT32_MAX : (uint32_t)1 << m->depth;
+  return (fetch_and_seqcst(&m->self->slot->look, ~mine) & mine) != 0;
+}
+
+#define MOST_AT_ONCE 1000 // callbacks may make more due for ever
+
 // Called by waiting calls: gives the Lua half each Future that is due, the one that ended first
-// first.
+// first; then nil, when it is to look for itself. How many.
 static int run_due(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   int n = 0;
   lua_settop(L, 0);
-  lua_newtable(L);
-  while (push_due(L, m))
-    lua_rawseti(L, 1, ++n);
-  mfi_bind_look_at_due(L);
-  for (int i = n; i >= 1; i--) {
+  bool look = is_to_look(m);
+  for (; n < MOST_AT_ONCE && push_due(L, m); n++) {
     lua_pushvalue(L, lua_upvalueindex(1));
-    lua_rawgeti(L, 1, i);
+    lua_insert(L, 1);
     lua_call(L, 1, 0);
   }
+  mfi_bind_look_at_due(L);
+  if (look) {
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_call(L, 0, 1);
+    n += (int)lua_tointeger(L, -1);
+  }
+  if (n >= MOST_AT_ONCE)
+    mfi_context_note_due(m);
   lua_pushinteger(L, n);
+  return 1;
+}
+
+static int batch_watch(lua_State *L) {
+  mfi_box *b = mfi_bind_check(L, 1, MFI_KIND_BATCH);
+  lua_pushstring(L, mfi_batch_watch(b->m->self, b->o) == MFI_OK ? "ok" : "ended");
   return 1;
 }
 
@@ -215,6 +247,7 @@ void mfi_bind_open_future(lua_State *L) {
                                        {"future_label", future_label},
                                        {"future_pool", future_pool},
                                        {"future_watch", future_watch},
+                                       {"batch_watch", batch_watch},
                                        {"on_due", on_due},
                                        {"on_unasked", on_unasked},
                                        {"poll", core_poll},

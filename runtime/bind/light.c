@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define DUE "moonfleet.due_light"
+#define LIT "moonfleet.lit"
 
 static const char lights_key; // registry: {object = its light}, weak keys
 
@@ -125,6 +126,31 @@ static int due_fd(lua_State *L) {
   return push_fd(L, o);
 }
 
+static int close_lit(lua_State *L) {
+  mfi_os_close(*(int *)lua_touserdata(L, 1));
+  return 0;
+}
+
+// core.lit_fd(): one that is readable for ever, of what ended long ago.
+static int lit_fd(lua_State *L) {
+  if (lua_getfield(L, LUA_REGISTRYINDEX, LIT) != LUA_TUSERDATA) {
+    int *fd = lua_newuserdatauv(L, sizeof *fd, 0);
+    *fd = -1;
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, close_lit);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    *fd = mfi_os_eventfd();
+    if (*fd < 0)
+      mfi_error_raise(L, "system", "no descriptor to be had");
+    mfi_os_eventfd_set(*fd);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, LIT);
+  }
+  lua_pushinteger(L, *(int *)lua_touserdata(L, -1));
+  return 1;
+}
+
 void mfi_bind_look_at_due(lua_State *L) {
   if (lua_getfield(L, LUA_REGISTRYINDEX, DUE) == LUA_TUSERDATA) {
     owned *o = lua_touserdata(L, -1);
@@ -135,7 +161,10 @@ void mfi_bind_look_at_due(lua_State *L) {
 }
 
 void mfi_bind_open_light(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"worker_fd", worker_fd}, {"future_fd", future_fd}, {"fd", due_fd}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"worker_fd", worker_fd},
+                                       {"future_fd", future_fd},
+                                       {"fd", due_fd},
+                                       {"lit_fd", lit_fd},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -42,6 +42,8 @@ typedef struct mfi_job {
   mfi_handle pool;        // weak: the pool that its Futures keep alive
   uint64_t taker;         // slot id of who runs it; of cells, of the one that joined inside a task
   uint64_t watcher;       // slot id of who is told of its end, with a reference; 0: nobody
+  uint32_t watch_depth;   // of the state there that watches
+  uint32_t others;        // other slots would like to know, too
   mfi_ref outer;          // job that the taker ran when it took this one, inside it
   mfi_ref due_next;       // in the watcher's list, under that slot's lock
   uint32_t due;           // it is there, or was

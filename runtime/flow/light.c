@@ -27,7 +27,8 @@ struct mfi_light {
 
 static bool slot_has_due(mfi_self *self, void *what) {
   MFI_UNUSED(self);
-  return load_seqcst(&((mfi_slot *)what)->due) != 0;
+  mfi_slot *s = what;
+  return load_seqcst(&s->due) != 0 || load_seqcst(&s->look) != 0;
 }
 
 static bool is_lit(mfi_light *l) { return l->shown.is_ready(&l->self, l->shown.what); }

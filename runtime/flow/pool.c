@@ -341,9 +341,11 @@ mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slo
     change_cells_counts(self, core, j);
   else
     change_counts(self, core, job, status);
+  uint64_t tell = j->others != 0 ? MFI_TELL_ALL : 0;
   if (j->batch != 0) {
     e.key = j->batch;
     e.wake = change_batch(self, core, job, status);
+    tell = e.wake ? mfi_batch_of(mfi_object_entry(self, j->batch))->watcher : 0;
   }
   if (e.wake)
     mfi_event_will_wake(self, mfi_event_of(self, e.key));
@@ -356,6 +358,8 @@ mfi_ending mfi_job_finish(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slo
     mfi_change64(self, &core->lock, &owner->job, j->outer);
   if (e.told)
     mfi_change64(self, &core->lock, &self->slot->ending, mfi_counted_handle(self, job));
+  if (tell != 0)
+    mfi_change64(self, &core->lock, &self->slot->tell, tell);
   if (e.in_hand)
     mfi_hand_in(self, &core->lock, job);
   mfi_lock_commit(self, &core->lock);
@@ -389,6 +393,8 @@ void mfi_job_tell(mfi_self *self, mfi_object *core, const mfi_ending *e) {
     mfi_event_wake_all(self, mfi_event_of(self, e->key));
   if (e->told)
     mfi_job_tell_watcher(self);
+  if (self->slot->tell != 0)
+    mfi_slot_tell(self, self->slot);
   if (e->in_hand)
     mfi_job_discard(self, e->job);
   if (load_seqcst(&c->calm.word) != 0)
@@ -446,75 +452,4 @@ mfi_status mfi_job_wait(mfi_self *self, mfi_ref job, mfi_ns until) {
   mfi_status st = mfi_event_await(self, e, has_ended, mfi_job_at(self, job), until);
   mfi_event_done(self);
   return st;
-}
-
-// ---- Watching
-
-mfi_status mfi_job_watch(mfi_self *self, mfi_object *core, mfi_ref job) {
-  mfi_job *j = mfi_job_at(self, job);
-  uint64_t me = mfi_slot_id(self, self->index);
-  mfi_status st = MFI_OK;
-  mfi_lock_take(self, &core->lock);
-  if (j->state == MFI_JOB_ENDED)
-    st = MFI_CLOSED;
-  else if (j->watcher != 0 && j->watcher != me && mfi_slot_is(self, j->watcher))
-    st = MFI_FULL;
-  else if (j->watcher != me) {
-    mfi_change32(self, &core->lock, &j->counted.refs, j->counted.refs + (j->watcher == 0));
-    mfi_change64(self, &core->lock, &j->watcher, me);
-    mfi_lock_commit(self, &core->lock);
-  }
-  mfi_lock_give(self, &core->lock);
-  return st;
-}
-
-void mfi_job_tell_watcher(mfi_self *self) {
-  mfi_handle h = self->slot->ending;
-  mfi_ref job = mfi_counted_ref(self, h);
-  mfi_job *j = mfi_job_at(self, job);
-  uint64_t id = j->watcher;
-  mfi_slot *s = mfi_slot_at(self, (uint32_t)id);
-  mfi_lock_take(self, &s->lock);
-  bool there = mfi_slot_is(self, id);
-  if (there) {
-    mfi_change64(self, &s->lock, &j->due_next, s->due);
-    mfi_change64(self, &s->lock, &s->due, job);
-    mfi_change64(self, &s->lock, &self->slot->ending, 0);
-    mfi_lock_commit(self, &s->lock);
-    mfi_note(self, (uint32_t)id, MFI_NOTE_DUE);
-  }
-  mfi_lock_give(self, &s->lock);
-  if (there)
-    mfi_event_wake_all(self, mfi_event_of(self, id)); // a light may show it
-  else
-    mfi_handle_unhold(self, &self->slot->ending);
-}
-
-// Under the slot's lock: the newest of its due list, its reference goes to self's slot->ending.
-static mfi_handle pop_due(mfi_self *self, mfi_slot *s) {
-  mfi_handle h = 0;
-  mfi_lock_take(self, &s->lock);
-  if (s->due != 0) {
-    h = mfi_counted_handle(self, s->due);
-    mfi_change64(self, &s->lock, &self->slot->ending, h);
-    mfi_change64(self, &s->lock, &s->due, mfi_job_at(self, s->due)->due_next);
-    mfi_lock_commit(self, &s->lock);
-  }
-  mfi_lock_give(self, &s->lock);
-  return h;
-}
-
-mfi_handle mfi_pool_due(mfi_self *self) { return pop_due(self, self->slot); }
-
-void mfi_pool_bury_due(mfi_self *self, mfi_slot *dead) {
-  if (dead->ending != 0 && dead != self->slot) {
-    mfi_lock_take(self, &dead->lock);
-    mfi_change64(self, &dead->lock, &self->slot->ending, dead->ending);
-    mfi_change64(self, &dead->lock, &dead->ending, 0);
-    mfi_lock_commit(self, &dead->lock);
-    mfi_lock_give(self, &dead->lock);
-    mfi_job_tell_watcher(self);
-  }
-  while (pop_due(self, dead) != 0)
-    mfi_handle_unhold(self, &self->slot->ending);
 }

@@ -66,7 +66,8 @@ typedef struct mfi_batch {
   uint32_t ends;                 // jobs ended, ever; read atomically
   uint32_t unordered, stop_on_error, wake_each; // set once
   uint32_t failed;                              // an item of it failed; read atomically
-  uint32_t cancel; // no item of it is to begin any more; read atomically
+  uint32_t cancel;  // no item of it is to begin any more; read atomically
+  uint64_t watcher; // slot id of who is told that it is to look; 0: nobody
 } mfi_batch;
 
 typedef struct mfi_batch_config {
@@ -132,12 +133,16 @@ void mfi_pool_forget(mfi_self *self, mfi_core *c); // the oldest of these, of a 
 // ended, or runs on. why: MFI_CANCELLED, MFI_TASK_TIMEOUT, MFI_TERMINATED.
 bool mfi_job_cancel(mfi_self *self, mfi_object *core, mfi_ref job, bool force, mfi_status why);
 
-// Has the caller's slot told of the job's end: it comes to mfi_pool_due. MFI_OK; MFI_CLOSED: it has
-// ended already; MFI_FULL: another slot is told, this one must look for itself.
-mfi_status mfi_job_watch(mfi_self *self, mfi_object *core, mfi_ref job);
-// A watched job that has ended, its reference in the caller's slot->ending (mfi_handle_unhold it).
-// 0: none is due.
-mfi_handle mfi_pool_due(mfi_self *self);
+// Has the caller's slot told of the job's end: it comes to mfi_pool_due. depth: of the state that
+// watches; see mfi_context. MFI_OK; MFI_CLOSED: it has ended already; MFI_FULL: another slot is
+// told, this one is told to look (slot->look).
+mfi_status mfi_job_watch(mfi_self *self, mfi_object *core, mfi_ref job, uint32_t depth);
+// The oldest watched job of this depth that has ended, its reference in the caller's slot->ending
+// (mfi_handle_unhold it, or mfi_pool_not_due gives it back). 0: none is due.
+mfi_handle mfi_pool_due(mfi_self *self, uint32_t depth);
+void mfi_pool_not_due(mfi_self *self);
+// Has the caller's slot told to look whenever the batch's waiter is woken. MFI_CLOSED: it is over.
+mfi_status mfi_batch_watch(mfi_self *self, mfi_object *batch);
 
 // Waits for one job's end. The caller holds a reference.
 mfi_status mfi_job_wait(mfi_self *self, mfi_ref job, mfi_ns until);

@@ -1,6 +1,7 @@
 // What is published by name for all workers of a runtime: registered classes. Floor 4.
 // A list that only grows: who reads needs no lock, and a name published again stands before the old
-// one.
+// one. Its blocks live as long as the region: region->published_count says how many they are, so
+// that a count of what is left over (core.audit) can leave them out.
 #ifndef MFI_FLOW_REGISTRY_H
 #define MFI_FLOW_REGISTRY_H
 

@@ -23,7 +23,7 @@
 #include "base/ref.h"
 #include "os/os.h"
 
-#define MFI_PAIRS 18
+#define MFI_PAIRS 20
 
 typedef struct mfi_self mfi_self;
 

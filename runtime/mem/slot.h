@@ -37,6 +37,8 @@ typedef struct mfi_place {
   uint32_t line;               // 0: not known
 } mfi_place;
 
+#define MFI_TELL_ALL UINT64_MAX // all that are curious
+
 typedef struct mfi_slot {
   uint32_t used;       // 0 FREE, 1 USED; under region->slots_lock
   uint32_t generation; // + 1 at each release; (index, generation) names a worker for ever
@@ -71,7 +73,11 @@ typedef struct mfi_slot {
   uint32_t asleep;      // its pool counts it as sleeping inside a task
   mfi_ref stop_job;     // job that `stop` is meant for; 0: the worker as a whole
   int64_t deadline;     // of the task that it runs, for a process; 0: none
-  uint64_t due;         // watches whose futures have ended, linked; under `lock`
+  uint64_t due;         // watches whose futures have ended, linked, the oldest first; under `lock`
+  uint64_t due_last;    // the newest of them; under `lock`
+  uint64_t tell;        // slot id of whom it is to tell that a batch has news; or MFI_TELL_ALL
+  uint32_t look;        // somebody did tell it so: a bit for each depth of states; atomic
+  uint32_t curious;     // it looks at futures that another slot watches; own, read atomically
   uint32_t cpu;         // where it ran last; own
   uint32_t waits_how;   // mfi_how, see sync/event.h; own, for people
   uint64_t waits_for;   // handle of what it waits for; own, for people

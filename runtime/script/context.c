@@ -118,18 +118,31 @@ void mfi_context_push_traceback(lua_State *L, bool take) {
 
 // ---- Looking up
 
+bool mfi_context_has_due(const mfi_context *m) {
+  mfi_slot *s = m->self->slot;
+  return load_acquire(&s->due) != 0 || load_acquire(&s->look) != 0;
+}
+
+void mfi_context_note_due(mfi_context *m) {
+  fetch_or_seqcst(&m->self->slot->notes, (uint32_t)MFI_NOTE_DUE);
+}
+
+// What an error leaves due is run by the next waiting call.
 int mfi_context_run_due(lua_State *L) {
   mfi_context *m = mfi_context_of(L);
-  int n = 0;
   mfi_note_clear(m->self, MFI_NOTE_DUE);
-  if (load_acquire(&m->self->slot->due) == 0)
+  if (!mfi_context_has_due(m))
     return 0;
   if (lua_getfield(L, LUA_REGISTRYINDEX, "moonfleet.due") != LUA_TFUNCTION) {
     lua_pop(L, 1);
     return 0;
   }
-  lua_call(L, 0, 1);
-  n = (int)lua_tointeger(L, -1);
+  int status = lua_pcall(L, 0, 1, 0);
+  if (status != LUA_OK) {
+    mfi_context_note_due(m);
+    lua_error(L);
+  }
+  int n = (int)lua_tointeger(L, -1);
   lua_pop(L, 1);
   return n;
 }

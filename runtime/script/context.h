@@ -59,6 +59,9 @@ void mfi_context_push_traceback(lua_State *L, bool take);
 void mfi_context_look_up(lua_State *L);
 // Runs the callbacks that are due; how many. [-0, +0, v]
 int mfi_context_run_due(lua_State *L);
+// Are some due, of this state or of one that it runs in?
+bool mfi_context_has_due(const mfi_context *m);
+void mfi_context_note_due(mfi_context *m); // the next waiting call looks
 
 // A source of the codec's message; valid as long as that.
 mfi_source mfi_context_source(const mfi_encoded *m);

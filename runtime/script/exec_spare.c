@@ -184,6 +184,8 @@ bool mfi_exec_inline(lua_State *L, mfi_object *core, mfi_ref job) {
     mfi_exec_limit(owner, deadline - mfi_os_now());
   if ((why & MFI_STOP_EXIT) != 0 && !serial)
     mfi_stop_exit(L, exit_code); // the worker ends, with the task that waited
+  if (mfi_context_has_due(owner))
+    mfi_context_note_due(owner); // the task that ran here has cleared the note of its waits
   if (owner->stop != NULL)
     mfi_stop_check(L);
   return true;
