@@ -123,7 +123,8 @@ helper.for_each_backend(function(backend, local_mf)
     end)
 
     it("survive a worker that is killed in its task", function()
-      local pool <close> = local_mf.Pool { workers = 1, backend = "process", name = "killed " .. backend }
+      local pool <close> = local_mf.Pool { workers = 1, backend = "process",
+        name = "killed " .. backend }
       local future = pool:submit(function() os.execute("kill -9 " .. mf.getpid()) end)
       future:exception(helper.long)
       assert.are.equal(1, pool:submit(math.abs, -1):get(helper.long))
