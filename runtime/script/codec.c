@@ -147,7 +147,7 @@ void mfi_codec_reserve(lua_State *L, void *array, size_t *room, size_t count, si
 }
 
 // The encoder for calls at the present depth.
-static encoder *encoder_of(mfi_codec *c, lua_State *L) {
+static encoder *make_encoder(mfi_codec *c, lua_State *L) {
   if (c->depth >= c->nencoders) {
     encoder **to = realloc(c->encoders, (size_t)(c->depth + 1) * sizeof *to);
     if (to == NULL)
@@ -164,6 +164,11 @@ static encoder *encoder_of(mfi_codec *c, lua_State *L) {
     c->encoders[c->depth] = e;
   }
   return e;
+}
+
+static inline encoder *encoder_of(mfi_codec *c, lua_State *L) {
+  encoder *e = c->depth < c->nencoders ? c->encoders[c->depth] : NULL;
+  return e != NULL ? e : make_encoder(c, L);
 }
 
 static void drop_anchors(encoder *e, lua_State *L) {
@@ -260,11 +265,32 @@ static void encode_one(encoder *e, lua_State *L, int first, int n, mfi_encoded *
   encode_heavy(e, L, first, n, m);
 }
 
+// One number, boolean or nil, which is most of what is sent: nothing to set up. 0: it is not.
+static int encode_scalar(encoder *e, lua_State *L, int idx, mfi_encoded *m) {
+  e->L = L;
+  e->at = 0;
+  encoder_byte(e, 0);
+  if (lua_isinteger(L, idx))
+    mfi_codec_integer(e, lua_tointeger(L, idx));
+  else if (lua_type(L, idx) == LUA_TNUMBER)
+    mfi_codec_float(e, lua_tonumber(L, idx));
+  else if (lua_isboolean(L, idx))
+    encoder_byte(e, lua_toboolean(L, idx) ? TAG_TRUE : TAG_FALSE);
+  else if (lua_isnil(L, idx))
+    encoder_byte(e, TAG_NIL);
+  else
+    return 0;
+  *m = (mfi_encoded){.size = e->at, .bytes = e->bytes, .encoder = e, .at_end = e->at};
+  return 1;
+}
+
 void mfi_encode(mfi_codec *c, lua_State *L, int first, int n, const char *roots, unsigned flags,
                 mfi_encoded *out) {
   if (c->unpublished)
     publish(c, L);
   encoder *e = encoder_of(c, L);
+  if (n == 1 && flags == 0 && !e->anchored && encode_scalar(e, L, first, out))
+    return;
   encoder_begin(e, L, roots, flags);
   encode_one(e, L, first, n, out);
   settle(out);

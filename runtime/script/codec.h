@@ -119,7 +119,7 @@ typedef struct mfi_message {
   uint32_t nrefs;
 } mfi_message;
 
-// Pushes the message's values, returns how many. [-0, +n, v]
+// Pushes the message's values, returns how many; the caller has room for one. [-0, +n, v]
 // Any bytes whatever either decode or raise `decode` (with MFI_DECODE_FUNCTIONS: as far as their
 // bytecode is sound); memory allocated is proportional to the bytes. When it raises no global was
 // set, unless a __transfer's function had to run before.

@@ -604,13 +604,13 @@ int mfi_decode(mfi_codec *c, lua_State *L, const mfi_message *m, unsigned flags)
   d.message = m;
   d.flags = flags;
   d.nframes = 0;
-  luaL_checkstack(L, 24, NULL);
   uint8_t message_flags = mfi_decode_byte(&d);
   if (d.p < d.end && push_simple(&d, *d.p++)) { // one scalar: nothing to set up
     if (d.p == d.end)
       return 1;
     lua_pop(L, 1);
   }
+  luaL_checkstack(L, 24, NULL);
   d.p = m->bytes + 1;
   d.base = lua_gettop(L);
   lua_settop(L, d.base + SLOTS);
