@@ -550,6 +550,10 @@ static void store(lua_State *L, mfi_context *m, int out, lua_Integer at, const m
                   bool all) {
   int base = lua_gettop(L);
   int n = mfi_bind_push_result(L, m, v);
+  if (n == 1 && !all) {
+    lua_rawseti(L, out, at);
+    return;
+  }
   if (all) {
     lua_createtable(L, n, 1);
     lua_insert(L, base + 1);

@@ -236,8 +236,8 @@ bool mfi_job_is_cancelled(mfi_self *self, const mfi_job *j) {
   if (h == 0)
     return false;
   // The batch may go while we look; then the job no longer names it.
-  mfi_object *o = mfi_object_of(self, h);
-  return o != NULL && load_acquire(&mfi_batch_of(o)->cancel) != 0 && load_acquire(&j->batch) == h;
+  mfi_object *o = mfi_object_entry(self, h);
+  return load_acquire(&mfi_batch_of(o)->cancel) != 0 && load_acquire(&j->batch) == h;
 }
 
 // ---- After a death

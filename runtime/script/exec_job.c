@@ -22,6 +22,8 @@ typedef struct item_run {
   mfi_object *core;
   mfi_ref job;
   bool cells; // the job's items are
+  int base;   // index of the message handler; above it lies the batch's function, nil, or the error
+              // that reading it raised
   mfi_view view;
   enum stage stage;
 } item_run;
@@ -52,8 +54,8 @@ static int decode_image(lua_State *L) {
   return 0;
 }
 
-// The batch may be let go by its caller at any time: while its image is read we hold it, too. The
-// function, or the error that reading it raised, stays on the stack. False: the batch is gone.
+// The batch may be let go by its caller at any time: while its image is read we hold it, too. An
+// error that reading it raised stays on the stack. False: the batch is gone.
 static bool load_function(mfi_context *m, const mfi_job *j, int *status) {
   lua_State *L = m->L;
   uint32_t place;
@@ -74,11 +76,9 @@ static bool load_function(mfi_context *m, const mfi_job *j, int *status) {
 
 // ---- One item
 
-static int push_call(lua_State *L, const item_run *r) {
+static int push_arguments(lua_State *L, const item_run *r) {
   mfi_message message = {
       .bytes = r->view.bytes, .size = r->view.size, .refs = r->view.refs, .nrefs = r->view.nrefs};
-  if (r->view.kind == MFI_ITEM_ARGS)
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &function_key);
   return mfi_decode(r->m->codec, L, &message, MFI_DECODE_WORKER);
 }
 
@@ -111,11 +111,12 @@ static void call_item(lua_State *L, const item_run *r, int nargs) {
   }
 }
 
+// Arguments: the batch's function, the item_run.
 static int run_item(lua_State *L) {
-  item_run *r = lua_touserdata(L, 1);
-  lua_settop(L, 0);
+  item_run *r = lua_touserdata(L, 2);
+  lua_settop(L, r->view.kind == MFI_ITEM_ARGS ? 1 : 0);
   r->stage = DECODING;
-  int nargs = r->view.kind == MFI_ITEM_C ? 0 : push_call(L, r);
+  int nargs = r->view.kind == MFI_ITEM_C ? 0 : push_arguments(L, r);
   r->stage = CALLING;
   call_item(L, r, nargs);
   r->stage = ENCODING;
@@ -212,24 +213,24 @@ static bool one_item(mfi_context *m, item_run *r, const mfi_job *j, int broken) 
     mfi_exec_limit(m, j->limit);
   int status = broken;
   if (broken == LUA_OK) {
-    lua_pushcfunction(L, mfi_context_traceback);
     lua_pushcfunction(L, run_item);
+    lua_pushvalue(L, r->base + 1);
     lua_pushlightuserdata(L, r);
-    status = lua_pcall(L, 1, 0, -3);
+    status = lua_pcall(L, 2, 0, r->base);
   } else {
     r->stage = DECODING;
-    lua_pushnil(L);
-    lua_pushvalue(L, -2); // the image's error, again for each item
+    lua_pushvalue(L, r->base + 1); // the image's error, again for each item
   }
   if (j->limit != 0)
     mfi_exec_no_limit(m);
   if (m->stop != NULL && mfi_stop_raised(m->stop) != 0)
     return false;
-  if (status != LUA_OK)
+  if (status != LUA_OK) {
     fail_item(L, r, status);
-  if (status != LUA_OK && r->cells)
-    mfi_cells_tell_failure(m->self, r->core, r->job);
-  lua_pop(L, 1); // the message handler
+    lua_settop(L, r->base + 1);
+    if (r->cells)
+      mfi_cells_tell_failure(m->self, r->core, r->job);
+  }
   if (m->self->slot->held != 0)
     mfi_handles_abandon(m->self);
   mfi_slot_count(m->self->slot, MFI_STAT_TASKS, 1);
@@ -296,13 +297,18 @@ static enum run run_cells(mfi_context *m, item_run *r, const mfi_job *j, int bro
 
 static enum run run_items(mfi_context *m, mfi_object *core, mfi_ref job, const uint32_t *kick) {
   mfi_job *j = mfi_job_at(m->self, job);
+  lua_State *L = m->L;
   item_run r = {.m = m, .core = core, .job = job, .cells = j->cells != 0};
   int broken = LUA_OK;
+  r.base = lua_gettop(L) + 1;
+  lua_pushcfunction(L, mfi_context_traceback);
   if (j->number != 0 && j->number != m->serial && !load_function(m, j, &broken)) {
     if (r.cells)
       mfi_cells_close(m->self, job, MFI_CANCELLED);
     return THROUGH;
   }
+  if (broken == LUA_OK)
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &function_key);
   if (r.cells)
     return run_cells(m, &r, j, broken, kick);
   return run_in_order(m, &r, j, broken);
