@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "flow/bury.h"
 #include "flow/pool.h"
 #include "flow/spec.h"
 #include "flow/start.h"
@@ -166,10 +167,12 @@ static void take_requests(warden *w) {
 static void bury_slot(warden *w, uint32_t slot, int code) {
   static const int none[2] = {-1, -1};
   mfi_slot *s = mfi_slot_at(&w->self, slot);
-  if (load_acquire(&s->pid) == 0 && s->tid != 0 && is_wanted(w, mfi_slot_id(&w->self, slot)))
-    start_worker(w, slot, none);
-  else
+  if (load_acquire(&s->pid) != 0 || s->tid == 0 || !is_wanted(w, mfi_slot_id(&w->self, slot))) {
     mfi_worker_end(&w->self, slot, code);
+    return;
+  }
+  mfi_slot_settle(&w->self, slot);
+  start_worker(w, slot, none);
 }
 
 // All slots of a process that is gone; a worker's own comes last, its threads before.

@@ -3,6 +3,9 @@
 //
 //   host --fork twice--> warden --fork--> workers        requests: a socket that all of them have
 //
+// One worker is forked ahead: once there was a start, a child that knows nothing yet waits for the
+// next one.
+//
 // It sleeps in one poll: requests, SIGCHLD, the host's end. A pid is reaped only after its slot was
 // buried, so no signal ever reaches a stranger. When a worker dies its descendants are killed; when
 // the host dies, everything is, after a moment in which workers can see it.
