@@ -119,7 +119,7 @@ mfi_status mfi_job_fill(mfi_self *self, mfi_ref job, const void *items, const mf
 void mfi_job_discard(mfi_self *self, mfi_ref job); // one that was not submitted
 
 static inline mfi_job *mfi_job_at(const mfi_self *self, mfi_ref ref) {
-  return (mfi_job *)((mfi_block *)mfi_at(self, ref) + 1);
+  return (mfi_job *)((mfi_block *)mfi_there(self, ref) + 1);
 }
 
 // ---- Reading items and results

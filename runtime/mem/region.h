@@ -9,6 +9,7 @@
 #ifndef MFI_MEM_REGION_H
 #define MFI_MEM_REGION_H
 
+#include "base/assert.h"
 #include "base/fault.h"
 #include "mem/heap.h"
 #include "mem/object.h"
@@ -93,6 +94,11 @@ mfi_status mfi_region_grow(mfi_self *self, mfi_lock *lock, mfi_part *part, uint6
 
 static inline void *mfi_at(const mfi_self *self, mfi_ref ref) {
   return ref == 0 ? (void *)0 : (void *)((char *)self->region + ref);
+}
+// For a ref that is known not to be 0.
+static inline void *mfi_there(const mfi_self *self, mfi_ref ref) {
+  mfi_assert(ref != 0);
+  return (char *)self->region + ref;
 }
 static inline mfi_ref mfi_ref_of(const mfi_self *self, const void *p) {
   return p == (const void *)0 ? 0 : (mfi_ref)((const char *)p - (const char *)self->region);

@@ -46,7 +46,7 @@ static mode_t current_umask(void) {
 
 static void get_limits(mfi_os_surroundings *out) {
   struct rlimit l;
-  for (int i = 0; i < MFI_LIMITS; i++) {
+  for (unsigned i = 0; i < MFI_LIMITS; i++) {
     if (getrlimit(i, &l) != 0)
       continue;
     out->limit[i].soft = l.rlim_cur;
@@ -55,7 +55,7 @@ static void get_limits(mfi_os_surroundings *out) {
 }
 
 static void set_limits(const mfi_os_surroundings *s, const mfi_os_surroundings *now) {
-  for (int i = 0; i < MFI_LIMITS; i++) {
+  for (unsigned i = 0; i < MFI_LIMITS; i++) {
     struct rlimit l = {.rlim_cur = s->limit[i].soft, .rlim_max = s->limit[i].hard};
     if (memcmp(&s->limit[i], &now->limit[i], sizeof now->limit[i]) != 0)
       setrlimit(i, &l);

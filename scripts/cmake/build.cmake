@@ -43,14 +43,8 @@ target_compile_definitions(moonfleet_flags INTERFACE _GNU_SOURCE
   $<$<BOOL:${MFI_ASSERT}>:MFI_ASSERT=1>
   $<$<BOOL:${MFI_TINY}>:MFI_TINY=1>
   $<$<BOOL:${MFI_FAULTS}>:MFI_FAULTS=1>)
-# An offset into the region is made a pointer by a function that gives NULL for 0. GCC 12 follows that
-# path at every use and sees stores to NULL where none can be; the sanitized runs look for real ones.
-if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
-  set(false_alarms -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread)
-endif()
 target_compile_options(moonfleet_flags INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
-  ${false_alarms}
   $<$<BOOL:${MFI_WERROR}>:-Werror>)
 # All symbols are found once, by the loader: else each forked worker looks up anew whatever its
 # warden has not called, and copies the page that it is entered in.
@@ -62,8 +56,6 @@ if(MFI_SANITIZE)
 endif()
 if(MFI_SANITIZE STREQUAL thread) # no generator expression: address,undefined has a comma
   target_compile_definitions(moonfleet_flags INTERFACE MFI_TSAN=1)
-  target_sources(moonfleet_lua INTERFACE ${PROJECT_SOURCE_DIR}/tests/c/tsan_longjmp.c)
-  target_link_options(moonfleet_lua INTERFACE -Wl,--wrap=_longjmp,--wrap=__longjmp_chk)
 endif()
 if(MFI_FUZZ)
   target_compile_options(moonfleet_flags INTERFACE -fsanitize=fuzzer-no-link)
@@ -178,8 +170,13 @@ function(fuzzers)
   endforeach()
 endfunction()
 
-# sanitized_lua(name): tests/c/NAME.c, the program stock/lua5.4
-function(sanitized_lua name)
+# sanitized_lua(name longjmp): tests/c/NAME.c, the program stock/lua5.4; tests/c/LONGJMP.c, which is
+# linked to each Lua under TSan
+function(sanitized_lua name longjmp)
+  if(MFI_SANITIZE STREQUAL thread)
+    target_sources(moonfleet_lua INTERFACE ${PROJECT_SOURCE_DIR}/tests/c/${longjmp}.c)
+    target_link_options(moonfleet_lua INTERFACE -Wl,--wrap=_longjmp,--wrap=__longjmp_chk)
+  endif()
   if(MFI_SANITIZE AND MFI_TESTS)
     add_executable(${name} tests/c/${name}.c)
     set_target_properties(${name} PROPERTIES

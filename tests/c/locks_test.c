@@ -261,7 +261,7 @@ static void close_ring(uint64_t n) {
   worker w[MOST];
   member m[MOST];
   mfi_ref block = mfi_heap_alloc(self, sizeof(ring), MFI_BLOCK_BYTES);
-  ring *r = mfi_payload(mfi_at(self, block));
+  ring *r = mfi_payload(mfi_there(self, block));
   memset(r, 0, sizeof *r);
   r->n = n;
   for (uint64_t i = 0; i < n; i++)
