@@ -491,7 +491,7 @@ void mfi_bind_metatable(lua_State *L, mfi_object_kind kind) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &keys[kind]) == LUA_TTABLE)
     return;
   lua_pop(L, 1);
-  lua_newtable(L);
+  lua_createtable(L, 0, 8); // tables that grow leave their smaller selves behind
   luaL_setfuncs(L, meta, 0);
   lua_pushstring(L, kind_names[kind]);
   lua_setfield(L, -2, "__name");
@@ -502,8 +502,12 @@ void mfi_bind_metatable(lua_State *L, mfi_object_kind kind) {
 }
 
 void mfi_bind_methods(lua_State *L, mfi_object_kind kind, const luaL_Reg *methods) {
+  int n = 0;
+  while (methods[n].name != NULL)
+    n++;
   mfi_bind_metatable(L, kind);
-  lua_getfield(L, -1, "__index");
+  lua_createtable(L, 0, n);
   luaL_setfuncs(L, methods, 0);
-  lua_pop(L, 2);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
 }
