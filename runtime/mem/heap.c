@@ -4,23 +4,23 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "mem/reclaim.h"
 #include "mem/region.h"
 #include "mem/units.h"
 
 #include <string.h>
 
 // Bytes of a block with its header. The last classes fit a unit twice or more.
-static const uint32_t class_bytes[MFI_CLASSES] = {
+const uint32_t mfi_class_bytes[MFI_CLASSES] = {
     64,   128,  192,  256,  384,  512,   768,   1024,  1536,
     2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32704,
 };
-#define CLASSES_USED 18
 
 static unsigned class_of(uint64_t bytes) {
   if (bytes <= 256)
     return (unsigned)((bytes + 63) / 64 - 1);
   unsigned c = 4;
-  while (c < CLASSES_USED && class_bytes[c] < bytes)
+  while (c < MFI_CLASSES_USED && mfi_class_bytes[c] < bytes)
     c++;
   return c;
 }
@@ -104,21 +104,24 @@ static void cut(mfi_self *self, mfi_class *c, unsigned index) {
   mfi_block *b = mfi_at(self, c->bump);
   *b = (mfi_block){.owner = MFI_OWNER_FREE,
                    .link = c->free,
-                   .size = class_bytes[index] - sizeof *b,
-                   .generation = 1,
+                   .size = mfi_class_bytes[index] - sizeof *b,
+                   .generation = c->generation,
                    .size_class = (uint16_t)index};
   mfi_change64(self, &c->lock, &c->free, c->bump);
-  mfi_change64(self, &c->lock, &c->bump, c->bump + class_bytes[index]);
+  mfi_change64(self, &c->lock, &c->bump, c->bump + mfi_class_bytes[index]);
+  mfi_change64(self, &c->lock, &c->cut, c->cut + 1);
   mfi_lock_commit(self, &c->lock);
 }
 
 static bool refill(mfi_self *self, mfi_class *c, unsigned index) {
-  mfi_ref unit = mfi_units_take_span(self, index); // named in slot->hand_unit
+  uint32_t generation;
+  mfi_ref unit = mfi_units_take_span(self, index, &generation); // named in slot->hand_unit
   if (unit == 0)
     return false;
-  uint64_t count = MFI_UNIT / class_bytes[index];
+  uint64_t count = MFI_UNIT / mfi_class_bytes[index];
   mfi_change64(self, &c->lock, &c->bump, unit);
-  mfi_change64(self, &c->lock, &c->bump_end, unit + count * class_bytes[index]);
+  mfi_change64(self, &c->lock, &c->bump_end, unit + count * mfi_class_bytes[index]);
+  mfi_change32(self, &c->lock, &c->generation, generation);
   mfi_change64(self, &c->lock, &self->slot->hand_unit, 0);
   mfi_lock_commit(self, &c->lock);
   return true;
@@ -145,15 +148,22 @@ static mfi_ref alloc_small(mfi_self *self, unsigned index, mfi_block_kind kind) 
 }
 
 // *used: how many bytes of the block, from its header on, may not be 0.
-static mfi_ref alloc(mfi_self *self, size_t size, mfi_block_kind kind, uint64_t *used) {
-  if (size > self->region->heap.limit)
-    return 0;
+static mfi_ref try_alloc(mfi_self *self, size_t size, mfi_block_kind kind, uint64_t *used) {
   uint64_t bytes = size + sizeof(mfi_block);
   unsigned index = class_of(bytes);
   *used = bytes;
-  if (index < CLASSES_USED)
+  if (index < MFI_CLASSES_USED)
     return alloc_small(self, index, kind);
   return mfi_units_alloc(self, bytes, kind, used);
+}
+
+static mfi_ref alloc(mfi_self *self, size_t size, mfi_block_kind kind, uint64_t *used) {
+  if (size > self->region->heap.limit)
+    return 0;
+  mfi_ref ref = try_alloc(self, size, kind, used);
+  if (ref == 0 && mfi_heap_reclaim(self))
+    ref = try_alloc(self, size, kind, used);
+  return ref;
 }
 
 mfi_ref mfi_heap_alloc(mfi_self *self, size_t size, mfi_block_kind kind) {
@@ -173,7 +183,7 @@ void mfi_heap_free(mfi_self *self, mfi_ref block) {
   mfi_block *b = mfi_at(self, block);
   mfi_hand_raise(self, block);
   mfi_assert(b->owner == in_hand_of(self));
-  if (b->size_class >= CLASSES_USED) {
+  if (b->size_class >= MFI_CLASSES_USED) {
     mfi_units_free(self, block);
     return;
   }
@@ -228,7 +238,8 @@ mfi_block *mfi_heap_check(mfi_self *self, mfi_ref ref) {
     return ref == start ? mfi_at(self, ref) : NULL;
   mfi_class *c = class_at(self, index);
   uint64_t bump = load_acquire(&c->bump), end = load_acquire(&c->bump_end);
-  if ((ref - start) % class_bytes[index] != 0 || ref - start + class_bytes[index] > MFI_UNIT)
+  if ((ref - start) % mfi_class_bytes[index] != 0 ||
+      ref - start + mfi_class_bytes[index] > MFI_UNIT)
     return NULL;
   if (bump >= start && bump < end && start + MFI_UNIT > bump && ref >= bump)
     return NULL;
@@ -238,7 +249,7 @@ mfi_block *mfi_heap_check(mfi_self *self, mfi_ref ref) {
 uint64_t mfi_heap_live(mfi_self *self) {
   mfi_heap *h = &self->region->heap;
   uint64_t live = load_relaxed(&h->live_runs);
-  for (unsigned i = 0; i < CLASSES_USED; i++)
+  for (unsigned i = 0; i < MFI_CLASSES_USED; i++)
     live += load_relaxed(&h->classes[i].live);
   return live;
 }

@@ -3,7 +3,8 @@
 //
 // The arena is units of 64 KiB. A unit is free, the first of a run (table entry = kind and length),
 // or inside one (entry 0, covered). Small blocks are cut from one-unit spans of their class; larger
-// ones are runs. Free is what no run covers: nothing is split or coalesced.
+// ones are runs. Free is what no run covers: nothing is split or coalesced. A span whose blocks are
+// all free stays its class's until units are wanted that are not there: then it is given up.
 //
 // The owner word in a block's header is the truth; free lists are caches.
 //
@@ -21,6 +22,7 @@
 
 #define MFI_UNIT ((uint64_t)65536)
 #define MFI_CLASSES 20
+#define MFI_CLASSES_USED 18
 #define MFI_RECENT 4
 
 typedef enum mfi_block_kind {
@@ -53,10 +55,14 @@ typedef struct mfi_block {
 
 typedef struct mfi_class {
   mfi_lock lock;
-  mfi_ref free;      // list of blocks
-  uint64_t bump;     // next uncut byte of the current span
-  uint64_t bump_end; // its end
-  uint64_t live;     // blocks that are not free
+  mfi_ref free;        // list of blocks
+  uint64_t bump;       // next uncut byte of the current span
+  uint64_t bump_end;   // its end
+  uint64_t live;       // blocks that are not free
+  uint64_t cut;        // blocks that are there, live or not
+  uint32_t generation; // of a block that is cut from the current span
+  uint64_t idle_then;  // free blocks when a reclaim found no span of it
+  int64_t looked_at;   // when that was
 } mfi_class;
 
 typedef struct mfi_heap {
@@ -68,7 +74,7 @@ typedef struct mfi_heap {
   uint64_t backed;     // units with real memory
   uint64_t limit;      // bytes that may be used, mf_config.shared_limit
   uint64_t live_runs;
-  uint64_t runs_made; // gives runs their generation
+  uint64_t runs_made; // gives runs and spans their generation
   struct {
     uint64_t start, units; // a hint: free since its run ended; units 0: none
   } recent[MFI_RECENT];
@@ -105,6 +111,8 @@ void mfi_hand_raise(mfi_self *self, mfi_ref block);
 mfi_block *mfi_heap_check(mfi_self *self, mfi_ref ref);
 
 uint64_t mfi_heap_live(mfi_self *self); // blocks that are not free
+
+extern const uint32_t mfi_class_bytes[MFI_CLASSES]; // of a block with its header; 0: not used
 
 static inline void *mfi_payload(mfi_block *b) { return b + 1; }
 

@@ -136,12 +136,13 @@ static void change_taken(mfi_self *self, uint64_t start, uint64_t n, uint32_t en
 
 // ---- Spans
 
-mfi_ref mfi_units_take_span(mfi_self *self, unsigned size_class) {
+mfi_ref mfi_units_take_span(mfi_self *self, unsigned size_class, uint32_t *generation) {
   mfi_heap *h = heap_of(self);
   mfi_ref ref = 0;
   mfi_lock_take(self, &h->lock);
   uint64_t i = find(self, 1);
   if (i != UINT64_MAX) {
+    *generation = (uint32_t)++h->runs_made;
     ref = unit_at(self, i);
     change_taken(self, i, 1, (uint32_t)(size_class + 1) << 24 | 1);
     mfi_change64(self, &h->lock, &self->slot->hand_unit, ref);
@@ -157,6 +158,26 @@ void mfi_units_give_span(mfi_self *self, mfi_slot *dead) {
   uint64_t i = (dead->hand_unit - h->arena) / MFI_UNIT;
   mfi_change32(self, &h->lock, &table_of(self)[i], 0);
   mfi_change64(self, &h->lock, &dead->hand_unit, 0);
+  mfi_lock_commit(self, &h->lock);
+  mfi_lock_give(self, &h->lock);
+}
+
+mfi_ref mfi_units_span(mfi_self *self, uint64_t i, unsigned size_class) {
+  uint32_t entry = load_acquire(&table_of(self)[i]);
+  return entry != 0 && mfi_units_class(entry) == size_class ? unit_at(self, i) : 0;
+}
+
+void mfi_units_end_span(mfi_self *self, mfi_class *c, const mfi_span *s) {
+  mfi_heap *h = heap_of(self);
+  mfi_lock_take(self, &h->lock);
+  if (h->runs_made < s->latest)
+    h->runs_made = s->latest;
+  if (s->is_cut_from) {
+    mfi_change64(self, &h->lock, &c->bump, 0);
+    mfi_change64(self, &h->lock, &c->bump_end, 0);
+  }
+  mfi_change64(self, &h->lock, &c->cut, c->cut - s->blocks);
+  mfi_change32(self, &h->lock, &table_of(self)[(s->at - h->arena) / MFI_UNIT], 0);
   mfi_lock_commit(self, &h->lock);
   mfi_lock_give(self, &h->lock);
 }

@@ -57,10 +57,71 @@ static void refuses_what_does_not_fit_and_goes_on(void) {
   mfi_region_close(&self);
 }
 
+// Blocks of this size until there is no memory, linked, the newest first; *n: how many.
+static mfi_ref take_all(mfi_self *self, size_t size, uint64_t *n) {
+  mfi_ref first = 0, ref;
+  for (*n = 0; (ref = mfi_heap_alloc(self, size, MFI_BLOCK_BYTES)) != 0; ++*n) {
+    *(mfi_ref *)mfi_payload(mfi_at(self, ref)) = first;
+    first = ref;
+  }
+  return first;
+}
+
+static void free_all(mfi_self *self, mfi_ref first) {
+  for (mfi_ref next; first != 0; first = next) {
+    next = *(mfi_ref *)mfi_payload(mfi_at(self, first));
+    mfi_heap_free(self, first);
+  }
+}
+
+static void has_room_for_any_size_when_all_is_free(void) {
+  static const size_t sizes[] = {30, 100, 700, 5000, 20000, 60000, 1 << 20};
+  uint64_t first[7] = {0}, n;
+  mfi_self self;
+  world_open(&self, (size_t)8 << 20);
+  uint64_t before = mfi_heap_live(&self);
+  for (int round = 0; round < 3; round++)
+    for (int i = 0; i < 7; i++) {
+      free_all(&self, take_all(&self, sizes[i], &n));
+      CHECK(n * sizes[i] > (2 << 20));
+      if (round == 0)
+        first[i] = n;
+      CHECK(n + n / 8 + 1 >= first[i]); // a class may keep a span
+      CHECK_EQ(mfi_heap_live(&self), before);
+    }
+  mfi_region_close(&self);
+}
+
+static void never_gives_a_generation_twice(void) {
+  mfi_self self;
+  uint64_t n;
+  world_open(&self, (size_t)4 << 20);
+  mfi_ref ref = mfi_heap_alloc(&self, 1000, MFI_BLOCK_BYTES);
+  mfi_block *b = mfi_at(&self, ref);
+  uint32_t last = b->generation;
+  for (int i = 0; i < 50; i++) { // later than what the runs have
+    mfi_heap_free(&self, ref);
+    ref = mfi_heap_alloc(&self, 1000, MFI_BLOCK_BYTES);
+    CHECK(mfi_at(&self, ref) == b && b->generation > last);
+    last = b->generation;
+  }
+  for (int i = 0; i < 5; i++) {
+    mfi_heap_free(&self, ref);
+    free_all(&self, take_all(&self, 100000, &n)); // its unit becomes part of a run
+    free_all(&self, take_all(&self, 1000, &n));
+    ref = mfi_heap_alloc(&self, 1000, MFI_BLOCK_BYTES);
+    mfi_block *now = mfi_at(&self, ref);
+    CHECK(now->generation > last);
+    last = now->generation;
+  }
+  mfi_region_close(&self);
+}
+
 // The system gives no more: what is asked of the region's descriptor fails.
 static void goes_on_without_memory_from_the_system(void) {
   mfi_self self;
-  mfi_ref first = 0, n = 0, ref;
+  mfi_ref first, ref;
+  uint64_t n;
   int pipe_fds[2];
   world_open(&self, (size_t)64 << 20);
   int saved = dup(self.fd);
@@ -68,20 +129,13 @@ static void goes_on_without_memory_from_the_system(void) {
   CHECK(dup2(pipe_fds[0], self.fd) == self.fd);
   CHECK_EQ(mfi_heap_alloc(&self, 2 << 20, MFI_BLOCK_BYTES), 0);
   uint64_t before = mfi_heap_live(&self);
-  while ((ref = mfi_heap_alloc(&self, 100000, MFI_BLOCK_BYTES)) != 0) {
-    *(mfi_ref *)mfi_payload(mfi_at(&self, ref)) = first;
-    first = ref;
-    n++;
-  }
+  first = take_all(&self, 100000, &n);
   CHECK(n < 11); // of the extent that was there
   CHECK_EQ(mfi_heap_live(&self), before + n);
   CHECK(dup2(saved, self.fd) == self.fd);
   CHECK((ref = mfi_heap_alloc(&self, 2 << 20, MFI_BLOCK_BYTES)) != 0);
   mfi_heap_free(&self, ref);
-  for (; first != 0; first = ref) {
-    ref = *(mfi_ref *)mfi_payload(mfi_at(&self, first));
-    mfi_heap_free(&self, first);
-  }
+  free_all(&self, first);
   CHECK_EQ(mfi_heap_live(&self), before);
   close(saved);
   close(pipe_fds[0]);
@@ -293,12 +347,50 @@ static void serves_threads_and_processes_at_once(void) {
   CHECK_EQ(mfi_heap_live(self), self->slot->handles != 0);
 }
 
+// Takes many blocks of one size, sees that they stay as they are, frees them; then of another size.
+static void crowd(mfi_self *self, void *arg) {
+  static const size_t sizes[] = {100, 3000, 20000, 150000};
+  mfi_ref ref[200];
+  MFI_UNUSED(arg);
+  for (uint64_t round = 0; round < 300; round++) {
+    size_t size = sizes[(round + self->index) % 4];
+    int n = 0;
+    while (n < 200 && (ref[n] = mfi_heap_alloc(self, size, MFI_BLOCK_BYTES)) != 0) {
+      uint64_t *p = mfi_payload(mfi_at(self, ref[n]));
+      p[0] = p[size / 8 - 1] = ref[n] ^ round;
+      n++;
+    }
+    while (n-- > 0) {
+      const uint64_t *p = mfi_payload(mfi_at(self, ref[n]));
+      CHECK(p[0] == (ref[n] ^ round) && p[size / 8 - 1] == (ref[n] ^ round));
+      mfi_heap_free(self, ref[n]);
+    }
+  }
+}
+
+static void serves_many_who_want_more_than_there_is(void) {
+  mfi_self self;
+  worker w[4];
+  uint64_t n;
+  world_open(&self, (size_t)4 << 20);
+  for (int i = 0; i < 4; i++)
+    worker_start(&self, &w[i], i % 2 == 0, crowd, NULL);
+  for (int i = 0; i < 4; i++)
+    CHECK_EQ(worker_join(&self, &w[i]), 0);
+  CHECK_EQ(mfi_heap_live(&self), self.slot->handles != 0);
+  free_all(&self, take_all(&self, 100000, &n));
+  CHECK(n > 15);
+  mfi_region_close(&self);
+}
+
 int main(void) {
   world_open(&main_self, (size_t)64 << 20);
   RUN(gives_blocks_of_every_size_and_takes_them_back);
   RUN(gives_the_block_freed_last_first);
   RUN(refuses_what_does_not_fit_and_goes_on);
   RUN(goes_on_without_memory_from_the_system);
+  RUN(has_room_for_any_size_when_all_is_free);
+  RUN(never_gives_a_generation_twice);
   RUN(knows_a_block_from_any_other_number);
   RUN(never_gives_memory_twice);
   RUN(counts_references_and_ends_with_the_last);
@@ -309,6 +401,7 @@ int main(void) {
   RUN(runs_out_of_slots_with_no_effect);
   RUN(runs_out_of_objects_with_no_effect);
   RUN(serves_threads_and_processes_at_once);
+  RUN(serves_many_who_want_more_than_there_is);
   mfi_region_close(&main_self);
   return check_done();
 }

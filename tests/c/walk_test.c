@@ -145,6 +145,11 @@ static void set_lock_and_sleeper(stage *t) {
 static const mfi_shape small_shape = {.count = 6, .type = MFI_I16, .dims = 2, .size = {2, 3}};
 static const mfi_shape large_shape = {.count = 30000, .type = MFI_F64, .dims = 1, .size = {30000}};
 
+static void set_narrow_heap(stage *t) {
+  mfi_heap *h = &t->self.region->heap;
+  h->limit = (h->top + 3) * MFI_UNIT;
+}
+
 static void set_array(stage *t) {
   t->h = mfi_array_make(&t->self, &small_shape, true, &t->place);
   t->o = mfi_object_of(&t->self, t->h);
@@ -174,6 +179,17 @@ static void have_small(mfi_self *self, stage *t) {
 static void have_large(mfi_self *self, stage *t) {
   t->block = mfi_heap_alloc(self, 200000, MFI_BLOCK_BYTES);
   alloc_small(self, t);
+}
+static void use_all_of_one_size(mfi_self *self, stage *t) {
+  MFI_UNUSED(t);
+  while (mfi_heap_alloc(self, 20000, MFI_BLOCK_BYTES) != 0)
+    continue;
+  while (self->slot->hand != 0)
+    mfi_heap_free(self, self->slot->hand);
+}
+static void alloc_from_spans(mfi_self *self, stage *t) {
+  t->block = mfi_heap_alloc(self, 130000, MFI_BLOCK_BYTES);
+  CHECK(t->block != 0);
 }
 static void free_block(mfi_self *self, stage *t) { mfi_heap_free(self, t->block); }
 
@@ -445,6 +461,16 @@ static void check_permits(stage *t, bool done) {
   CHECK_EQ(mfi_semaphore_value(t->o), 3);
 }
 
+static void check_spans(stage *t, bool done) {
+  MFI_UNUSED(done);
+  for (int i = 0; i < 2; i++) {
+    mfi_ref ref = mfi_heap_alloc(&t->self, i == 0 ? 130000 : 20000, MFI_BLOCK_BYTES);
+    CHECK(ref != 0);
+    if (ref != 0)
+      mfi_heap_free(&t->self, ref);
+  }
+  t->self.region->heap.limit = (uint64_t)8 << 20; // what is looked at behind this needs more
+}
 static void check_cycle(stage *t, bool done) {
   bool abandoned;
   mfi_object *other = mfi_object_of(&t->self, t->other);
@@ -463,6 +489,7 @@ static const scene scenes[] = {
     {"alloc_of_a_large_block", set_nothing, use_heap, alloc_large, NULL, check_nothing},
     {"free_of_a_small_block", set_nothing, have_small, free_block, NULL, check_nothing},
     {"free_of_a_large_block", set_nothing, have_large, free_block, NULL, check_nothing},
+    {"giving_spans_up", set_narrow_heap, use_all_of_one_size, alloc_from_spans, NULL, check_spans},
     {"making_a_first_object", set_nothing, NULL, make_object, NULL, check_nothing},
     {"making_an_object", set_nothing, make_used_object, make_object, NULL, check_nothing},
     {"adding_a_handle", set_queue, NULL, hold, NULL, check_nothing},
