@@ -155,6 +155,24 @@ helper.for_each_backend(function(backend)
       ]], backend, "8M", "^%a+%-1: no shared memory for the result\nstack traceback:\n[^\n]*\n$")
     end)
 
+    it("may be used up even for a worker's error", function()
+      runs([[
+        local q = mf.Queue()
+        local p = m.spawn(function()
+          for _, size in ipairs { 1 << 20, 60000, 5000, 1000, 100 } do
+            while pcall(q.put, q, ("x"):rep(size)) do end
+          end
+          error(("y"):rep(3000))
+        end)
+        local err = p:exception()
+        assert(mf.is_error(err, "no_memory"), tostring(err))
+        assert(tostring(err):find("no shared memory for its error"), tostring(err))
+        assert(p.exitcode == 1)
+        while q:get_nowait() do end
+        assert(m.spawn(function() return 5 end):result() == 5)
+      ]], backend, "4M", "^%a+%-1: [^\n]*yyy")
+    end)
+
     it("is used up for workers, too", function()
       runs([[
         local q, n = fill(1 << 20)

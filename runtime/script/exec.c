@@ -255,7 +255,8 @@ static int report_failure(lua_State *L) {
   mfi_exec_encode_failure(L, 1, &e);
   mfi_source src = mfi_context_source(&e);
   mfi_status why = lua_toboolean(L, 3) ? MFI_MEMORY_LIMIT : mfi_exec_why(L, 1);
-  mfi_worker_set_result(l->self, l->worker, why, &src);
+  if (mfi_worker_set_result(l->self, l->worker, why, &src) != MFI_OK)
+    mfi_worker_set_result(l->self, l->worker, MFI_NOMEM, NULL);
   mfi_encoded_release(l->m->codec, L, &e);
   return 0;
 }
