@@ -81,6 +81,10 @@ describe("the example", function()
     assert.are.equal("42\tnil\thello\nand any other value\n", run("queue.lua"))
   end)
 
+  it("pipe prints what both ends have got, and the end", function()
+    assert.are.equal("42\tnil\thello\nthe child got\tan answer\nnil\tclosed\n", run("pipe.lua"))
+  end)
+
   it("doubled_in_place prints what five processes have doubled", function()
     assert.are.equal("10.0 20.0 30.0 40.0 50.0\n", run("doubled_in_place.lua"))
   end)

@@ -1,9 +1,10 @@
 -- select and wait_any: waiting for the first of several queues, connections, processes, futures
 -- and events.
 --
--- The C half sleeps on handles. A list of nothing else goes there as it is. Otherwise each element
--- has one that stands for it: of an instance of a subclass its Process, of a future made in Lua
--- (later.lua) what brings that further, or nothing, then callbacks do.
+-- The C half sleeps on handles. A list of nothing else goes there as it is; all others come here,
+-- the wrong ones too. Each element has a handle that stands for it: of an instance of a subclass
+-- its Process, of a future made in Lua (later.lua) what brings that further, or nothing, then
+-- callbacks do.
 
 local core = require "moonfleet.core"
 local check = require "moonfleet.check"
@@ -67,34 +68,34 @@ end
 
 -- select -----------------------------------------------------------------------------------------
 
--- What the element at place i, which is ready, gave: the C half has it, or it is asked for here.
-local function give(list, i, ...)
+-- A future that has ended, and its first result.
+local function give(object) return object, (object:get()) end
+
+-- What the element at place i gave, where it is not what stands for it.
+local function give_own(list, i, ...)
   local object = list[i]
-  if later.is(object) or core.type(object) == "Future" then return object, (object:get()) end
-  if process.find(object) then return object, object.exitcode end
+  if later.is(object) or core.type(object) == "Future" then return give(object) end
   return object, ...
 end
 
-local function select_slowly(list, seconds)
+local function select_slowly(list, timeout)
+  check_list(list, "select")
+  local seconds = check.timeout(timeout, "select")
   local deadline = seconds and core.time() + seconds
   while true do
     local handles, places, done, callbacks = translate("select", list)
-    if #done > 0 then return give(list, done[math.random(#done)]) end
-    local found = table.pack(core.select(handles, time_left(deadline), callbacks))
+    if #done > 0 then return give(list[done[math.random(#done)]]) end
+    local found = table.pack(core.select_among(handles, time_left(deadline), callbacks))
     local at = found[1]
     if at == nil then return nil, "timeout" end
     if at == false then bad_element("select", list, places[found[2]]) end
     if at ~= true and not later.is(list[places[at]]) then
-      return give(list, places[at], table.unpack(found, 2, found.n))
+      return give_own(list, places[at], table.unpack(found, 2, found.n))
     end
   end
 end
 
-local function finish(list, seconds, at, ...)
-  if at then return give(list, at, ...) end
-  if at == nil then return nil, "timeout" end
-  return select_slowly(list, seconds)
-end
+core.on_select(select_slowly, give)
 
 --- Waits for the first of several queues, connections, processes, futures and events that is ready,
 --- and gives it with what it gave: a message, which is taken; an exitcode; a future's first result
@@ -105,11 +106,7 @@ end
 ---@return any value   "timeout" after a timeout
 ---@return string? reason   "closed": this queue or connection is, and it is drained
 ---@usage local object, value, reason = mf.select({ queue, worker }, 1)
-function select.select(list, timeout)
-  check_list(list, "select")
-  local seconds = check.timeout(timeout, "select")
-  return finish(list, seconds, core.select(list, seconds))
-end
+select.select = core.select
 
 -- wait_any ---------------------------------------------------------------------------------------
 

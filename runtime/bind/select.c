@@ -115,57 +115,121 @@ static mfi_status wait_once(lua_State *L, wanted *w) {
 
 // ---- select
 
-// Takes from the element at place i and pushes what it gave. MFI_EMPTY: somebody was faster.
-// How many values there are: 0 of workers and jobs, whose outcome the Lua half asks for.
+#define SLOWLY "moonfleet.select"
+
+// Takes from the element at place i and pushes what it gave: n values, none of a job, whose outcome
+// the Lua half asks for. MFI_EMPTY: somebody was faster.
 static mfi_status take(lua_State *L, wanted *w, uint32_t i, int *n) {
   mfi_self *self = w->m->self;
   mfi_box *b = box_at(L, i);
   mfi_taken t;
-  mfi_status st;
-  *n = b->kind == MFI_KIND_EVENT;
-  if (*n == 1)
+  mfi_status st = MFI_OK;
+  *n = b->kind != MFI_KIND_JOB && b->kind != MFI_KIND_BATCH;
+  if (b->kind == MFI_KIND_EVENT)
     lua_pushboolean(L, 1);
+  if (b->kind == MFI_KIND_WORKER)
+    lua_pushinteger(L, mfi_worker_of(b->o)->exitcode);
+  if (b->kind != MFI_KIND_QUEUE && b->kind != MFI_KIND_CONNECTION)
+    return MFI_OK;
   if (b->kind == MFI_KIND_QUEUE)
     st = mfi_queue_take(self, b->o, b->place, 0, &t);
-  else if (b->kind == MFI_KIND_CONNECTION)
-    st = mfi_queue_get(self, mfi_connection_rx(self, b->o), 0, &t);
   else
-    return MFI_OK;
-  *n = st == MFI_CLOSED ? 2 : 1;
+    st = mfi_queue_get(self, mfi_connection_rx(self, b->o), 0, &t);
   if (st == MFI_OK) {
     mfi_bind_open_taken(L, b, &t);
   } else if (st == MFI_CLOSED) {
+    *n = 2;
     lua_pushnil(L);
     lua_pushliteral(L, "closed");
   }
   return st == MFI_TIMEDOUT || st == MFI_INTERRUPTED ? MFI_EMPTY : MFI_OK;
 }
 
-// Why the C half has to give up.
+// MFI_OK: the element at place *at gave n values, which are pushed. MFI_TIMEDOUT; else see
+// wait_once.
+static mfi_status select_one(lua_State *L, wanted *w, uint32_t *at, int *n) {
+  mfi_status st = MFI_OK;
+  while (st == MFI_OK) {
+    *at = mfi_selection_find(w->m->self, &w->s);
+    if (*at == w->s.n)
+      st = wait_once(L, w);
+    else if (take(L, w, *at, n) == MFI_OK)
+      return MFI_OK;
+  }
+  return st;
+}
+
+// Lua half's ways: registry table {slowly, give}.
+static int call_lua(lua_State *L, int which, int nargs) {
+  lua_getfield(L, LUA_REGISTRYINDEX, SLOWLY);
+  lua_rawgeti(L, -1, which);
+  lua_replace(L, -2);
+  lua_insert(L, -nargs - 1);
+  int below = lua_gettop(L) - nargs - 1;
+  lua_call(L, nargs, LUA_MULTRET);
+  return lua_gettop(L) - below;
+}
+
+static bool is_timeout(lua_State *L, int idx) {
+  return lua_isnoneornil(L, idx) || (lua_type(L, idx) == LUA_TNUMBER && lua_tonumber(L, idx) >= 0);
+}
+
+// mf.select: what is not a list of handles, or wrong, is the Lua half's affair.
+static int core_select(lua_State *L) {
+  wanted w;
+  uint32_t at;
+  int n;
+  lua_settop(L, 2);
+  bool plain = lua_istable(L, 1) && lua_rawlen(L, 1) > 0 && is_timeout(L, 2);
+  mfi_status st = plain && open_wanted(L, &w) ? select_one(L, &w, &at, &n) : MFI_CLOSED;
+  if (st == MFI_TIMEDOUT) {
+    lua_pushnil(L);
+    lua_pushliteral(L, "timeout");
+    return 2;
+  }
+  if (st != MFI_OK) {
+    lua_settop(L, 2);
+    return call_lua(L, 1, 2);
+  }
+  lua_rawgeti(L, 1, (lua_Integer)at + 1);
+  if (n == 0)
+    return call_lua(L, 2, 1);
+  lua_insert(L, -n - 1);
+  return n + 1;
+}
+
+static int on_select(lua_State *L) {
+  lua_settop(L, 2);
+  lua_createtable(L, 2, 0);
+  lua_insert(L, 1);
+  lua_rawseti(L, 1, 2);
+  lua_rawseti(L, 1, 1);
+  lua_setfield(L, LUA_REGISTRYINDEX, SLOWLY);
+  return 0;
+}
+
+// Why the C half has to give up: true: callbacks have run (where argument 3 asks for that); false,
+// index: this element is none of ours.
 static int push_why(lua_State *L, const wanted *w, mfi_status st) {
   lua_pushboolean(L, st == MFI_INTERRUPTED);
   lua_pushinteger(L, w->foreign);
   return 2;
 }
 
-// index, value, reason; nil: timeout; true: callbacks have run (where argument 3 asks for that);
-// false, index: this element is none of ours.
-static int core_select(lua_State *L) {
+// For lists that the Lua half has checked and translated: index, value, reason; nil: timeout; or
+// see push_why.
+static int core_select_among(lua_State *L) {
   wanted w;
+  uint32_t at;
   int n;
-  mfi_status st = open_wanted(L, &w) ? MFI_OK : MFI_CLOSED;
-  while (st == MFI_OK) {
-    uint32_t at = mfi_selection_find(w.m->self, &w.s);
-    if (at < w.s.n) {
-      lua_pushinteger(L, (lua_Integer)at + 1);
-      if (take(L, &w, at, &n) == MFI_OK)
-        return n + 1;
-      lua_pop(L, 1);
-      continue;
-    }
-    st = wait_once(L, &w);
-  }
-  return st == MFI_TIMEDOUT ? 0 : push_why(L, &w, st);
+  mfi_status st = open_wanted(L, &w) ? select_one(L, &w, &at, &n) : MFI_CLOSED;
+  if (st == MFI_TIMEDOUT)
+    return 0;
+  if (st != MFI_OK)
+    return push_why(L, &w, st);
+  lua_pushinteger(L, (lua_Integer)at + 1);
+  lua_insert(L, -n - 1);
+  return n + 1;
 }
 
 // ---- wait_any
@@ -182,8 +246,7 @@ static lua_Integer list_ready(lua_State *L, const wanted *w) {
   return n;
 }
 
-// A list of indices, empty after a timeout; true: see core.select; false, index: this element is
-// none of ours.
+// A list of indices, empty after a timeout; or see push_why.
 static int core_wait_any(lua_State *L) {
   wanted w;
   mfi_status st = open_wanted(L, &w) ? MFI_OK : MFI_CLOSED;
@@ -194,7 +257,10 @@ static int core_wait_any(lua_State *L) {
 }
 
 void mfi_bind_open_select(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"select", core_select}, {"wait_any", core_wait_any}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"select", core_select},
+                                       {"select_among", core_select_among},
+                                       {"on_select", on_select},
+                                       {"wait_any", core_wait_any},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

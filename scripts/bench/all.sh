@@ -5,7 +5,7 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 moonfleet=${MOONFLEET:-$here/../../build/bin/moonfleet}
-test $# -gt 0 || set -- queue_small queue_batch queue_table queue_array queue_large pingpong \
+test $# -gt 0 || set -- queue_small queue_batch queue_table queue_array queue_large select pingpong \
   event pool_tasks value array thread_start process_start cpu_loop idle_memory stop
 
 "$moonfleet" "$here/head.lua"

@@ -307,15 +307,26 @@ row(20, "a table of columns split, worked on, joined")(function(mf, size)
   expect_list(work(frame).sum, joined)
 end)
 
-row(21, "a queue brings a list with a hole")(function(mf)
-  local queue = mf.Queue()
-  local p = mf.Process(function(q) q:put { 42, nil, "hello" } end, queue)
-  p:start()
-  local list = queue:get(60)
+local function expect_list_with_hole(list)
   expect(42, list[1], "first")
   expect(nil, list[2], "hole")
   expect("hello", list[3], "third")
-  join_all { p }
+end
+
+row(21, "a queue and a pipe bring a list with a hole")(function(mf)
+  local queue = mf.Queue()
+  local putter = mf.Process(function(q) q:put { 42, nil, "hello" } end, queue)
+  local here, there = moonfleet.Pipe()
+  local sender = mf.Process(function(connection)
+    connection:send { 42, nil, "hello" }
+    connection:close()
+  end, there)
+  start_all { putter, sender }
+  there:close() -- the child has its own
+  expect_list_with_hole(queue:get(60))
+  expect_list_with_hole(here:recv(60))
+  expect("closed", select(2, here:recv(60)), "end of the pipe")
+  join_all { putter, sender }
 end)
 
 row(22, "a Value and an Array that a child changes")(function(mf)
