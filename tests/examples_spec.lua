@@ -82,7 +82,7 @@ describe("the example", function()
   end)
 
   it("pipe prints what both ends have got, and the end", function()
-    assert.are.equal("42\tnil\thello\nthe child got\tan answer\nnil\tclosed\n", run("pipe.lua"))
+    assert.are.equal("42\tnil\thello\nnil\tclosed\nthe child got\tan answer\n", run("pipe.lua"))
   end)
 
   it("doubled_in_place prints what five processes have doubled", function()

@@ -5,7 +5,7 @@ local mf = require "moonfleet"
 
 local function child(connection)
   connection:send { 42, nil, "hello" }
-  print("the child got", connection:recv())
+  return connection:recv()
 end
 
 local here, there = mf.Pipe()
@@ -16,4 +16,4 @@ local list = here:recv()
 print(list[1], list[2], list[3])
 here:send("an answer")
 print(here:recv())
-p:join()
+print("the child got", p:result())
