@@ -113,6 +113,19 @@ static mfi_status submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_obje
   return MFI_OK;
 }
 
+// After jobs were queued: when all workers sleep inside tasks, a spare one takes them. Who falls
+// asleep looks at the queue behind that, so that one of the two sees the other.
+static void wake_or_heal(mfi_self *self, mfi_object *core, bool one) {
+  mfi_core *c = mfi_core_of(core);
+  if (one)
+    mfi_event_wake_one(self, &c->work);
+  else
+    mfi_event_wake_all(self, &c->work);
+  uint32_t asleep = load_acquire(&c->asleep);
+  if (asleep != 0 && asleep >= load_acquire(&c->alive))
+    mfi_pool_heal(self, core);
+}
+
 mfi_status mfi_pool_submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_object *batch,
                            uint32_t *place) {
   if (batch == NULL && mfi_place_reserve(self, place) != MFI_OK)
@@ -122,7 +135,7 @@ mfi_status mfi_pool_submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_ob
   mfi_status st = submit(self, core, job, batch, place);
   mfi_lock_give(self, &core->lock);
   if (st == MFI_OK)
-    mfi_event_wake_one(self, &mfi_core_of(core)->work);
+    wake_or_heal(self, core, true);
   else if (batch == NULL)
     mfi_place_release(self, *place);
   return st;
@@ -136,10 +149,8 @@ mfi_status mfi_pool_submit_many(mfi_self *self, mfi_object *core, const mfi_ref 
   while (*done < n && (st = submit(self, core, jobs[*done], batch, NULL)) == MFI_OK)
     ++*done;
   mfi_lock_give(self, &core->lock);
-  if (*done == 1 && mfi_job_at(self, jobs[0])->cells == 0)
-    mfi_event_wake_one(self, &mfi_core_of(core)->work);
-  else if (*done > 0)
-    mfi_event_wake_all(self, &mfi_core_of(core)->work);
+  if (*done > 0)
+    wake_or_heal(self, core, *done == 1 && mfi_job_at(self, jobs[0])->cells == 0);
   return st;
 }
 
