@@ -164,7 +164,7 @@ static bool let_go(mfi_self *self, mfi_object *core, mfi_batch *b) {
   bool finished = false;
   mfi_lock_take(self, &core->lock);
   mfi_ref job = b->oldest;
-  mfi_job *j = mfi_job_at(self, job);
+  mfi_job *j = job == 0 ? NULL : mfi_job_at(self, job);
   if (job != 0 && j->state == MFI_JOB_QUEUED)
     finished = mfi_job_drop(self, core, job, MFI_CANCELLED, &e);
   if (job != 0) {
