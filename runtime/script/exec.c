@@ -70,9 +70,21 @@ lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_lim
   return mfi_state_open(&c);
 }
 
+static int open_codec(lua_State *L) {
+  mfi_codec_open(L, NULL); // its hooks come with the context
+  return 0;
+}
+
 void *mfi_exec_get_ready(void) {
   mfi_state_config c = {.libs = MFI_LIB_ALL};
-  return mfi_state_open(&c);
+  lua_State *L = mfi_state_open(&c);
+  if (L == NULL)
+    return NULL;
+  lua_pushcfunction(L, open_codec);
+  if (lua_pcall(L, 0, 0, 0) == LUA_OK)
+    return L;
+  mfi_state_close(L);
+  return NULL;
 }
 
 // A worker's own: the one that its process has got ready, where that will do.
