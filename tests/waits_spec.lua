@@ -61,6 +61,19 @@ helper.for_each_backend(function(backend, mf_b)
         function() q:get() end, function() q:put(2) end)
     end)
 
+    it("shows who waits for a connection, for several things, until all is done", function()
+      local a, b = mf.Pipe()
+      shown("to get from " .. escaped(a), function() b:send(1) end, function() a:recv() end)
+      shown("to get from " .. escaped(a), function() b:send(1) end, function() a:poll(long) end)
+      local q = mf.Queue()
+      shown("has waited %d+%.%d s at " .. here .. "%d+ for the first of several",
+        function() q:put(1) end, function() mf.select { q, b } end)
+      q:put(1)
+      q:get()
+      shown("until all is done of " .. escaped(q), function() q:task_done() end,
+        function() q:join() end)
+    end)
+
     it("shows who waits for a lock, and who holds it where", function()
       local lock = mf.Lock()
       local line = debug.getinfo(1, "l").currentline + 1

@@ -14,8 +14,10 @@ static mfi_status make_end(mfi_self *self, mfi_handle rx, mfi_handle tx, mfi_end
   if (out->handle == 0)
     return MFI_NOMEM;
   mfi_connection *c = mfi_connection_of(mfi_object_of(self, out->handle));
-  if (rx != 0)
+  if (rx != 0) {
     mfi_handle_hold(self, rx, &c->rx);
+    mfi_queue_of(mfi_object_of(self, rx))->end = out->handle;
+  }
   if (tx != 0)
     mfi_handle_hold(self, tx, &c->tx);
   return MFI_OK;

@@ -27,6 +27,7 @@ typedef struct mfi_queue {
   uint64_t maxsize;   // messages; 0: no limit; set once
   uint64_t max_bytes; // encoded bytes; 0: no limit; set once
   uint32_t closed;    // under o->lock, read atomically
+  mfi_handle end;     // Connection that reads it, for people; 0: it is no pipe's; set once
   mfi_event not_empty, not_full;
   _Alignas(64) mfi_mark tail; // put side; read atomically
   mfi_ref tail_ring;          // put side

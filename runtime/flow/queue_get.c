@@ -163,6 +163,11 @@ static mfi_status try_get(mfi_self *self, mfi_object *o, const manner *m, mfi_ta
   return st == MFI_EMPTY && closed ? MFI_CLOSED : st;
 }
 
+static void say(mfi_self *self, mfi_object *o) {
+  mfi_handle end = mfi_queue_of(o)->end;
+  mfi_event_say(self, MFI_HOW_GET, end != 0 ? end : mfi_object_handle(self, o));
+}
+
 static mfi_status get(mfi_self *self, mfi_object *o, const manner *m, mfi_ns until,
                       mfi_taken *out) {
   mfi_queue *q = mfi_queue_of(o);
@@ -173,7 +178,7 @@ static mfi_status get(mfi_self *self, mfi_object *o, const manner *m, mfi_ns unt
       break;
     st = MFI_TIMEDOUT;
     if (until != 0) {
-      mfi_event_say(self, MFI_HOW_GET, mfi_object_handle(self, o));
+      say(self, o);
       st = mfi_event_await(self, &q->not_empty, mfi_queue_is_ready, q, until);
     }
     if (st != MFI_OK)
@@ -207,6 +212,7 @@ mfi_status mfi_queue_take(mfi_self *self, mfi_object *o, uint32_t place, mfi_ns 
 
 mfi_status mfi_queue_wait(mfi_self *self, mfi_object *o, mfi_ns until) {
   mfi_queue *q = mfi_queue_of(o);
+  say(self, o);
   mfi_status st = mfi_event_await(self, &q->not_empty, mfi_queue_is_ready, q, until);
   mfi_event_leave(self);
   return st;
