@@ -49,6 +49,24 @@ helper.for_each_program(function(program, run)
         assert.are.equal(0, count(result.err, "stack traceback"), result.err)
       end)
 
+      for name, wait in pairs {
+        select = "mf.select { queue, a }", wait_any = "mf.wait_any { queue, a }",
+        recv = "a:recv()", recv_bytes = "a:recv_bytes()", poll = "a:poll(1000)",
+        join = "done:join()",
+      } do
+        it("ends a wait in " .. name, function()
+          local result = interrupted([[
+            local queue, done, a, b = mf.Queue(), mf.Queue(), mf.Pipe()
+            done:put(1)
+            ready()
+            local ok, err = pcall(function() ]] .. wait .. [[ end)
+            print(ok, err.kind, b)
+          ]])
+          assert.are.same({ 0, "" }, { result.code, result.err })
+          assert.is_truthy(result.out:find "^false\tinterrupted\t", result.out)
+        end)
+      end
+
       it("is raised in the main state as a mf.Error that a script may catch", function()
         local result = interrupted [[
           ready()
