@@ -16,19 +16,25 @@
 static const char function_key;
 
 enum stage { DECODING, CALLING, ENCODING };
+enum how { THROUGH, STOPPED, USED_UP };
 
-typedef struct item_run {
+// A job being run. On the stack from `base` on: the message handler; the batch's function, nil, or
+// the error that reading it raised.
+typedef struct job_run {
   mfi_context *m;
   mfi_object *core;
   mfi_ref job;
-  bool cells; // the job's items are
-  int base;   // index of the message handler; above it lies the batch's function, nil, or the error
-              // that reading it raised
-  mfi_view view;
+  const mfi_job *j;
+  int base;
+  bool cells;           // its items are
+  const uint32_t *kick; // of the core, as it was; NULL: none would be heeded
+  mfi_cursor at;        // behind the item that runs, where they are no cells
+  mfi_view view;        // the item
   enum stage stage;
-} item_run;
+  enum how how; // why no further item begins
+} job_run;
 
-static mfi_status end_item(const item_run *r, mfi_status status, const mfi_source *src) {
+static mfi_status end_item(const job_run *r, mfi_status status, const mfi_source *src) {
   mfi_self *self = r->m->self;
   return r->cells ? mfi_cells_end(self, r->job, r->view.index, status, src)
                   : mfi_job_end_item(self, r->job, status, src);
@@ -76,15 +82,15 @@ static bool load_function(mfi_context *m, const mfi_job *j, int *status) {
 
 // ---- One item
 
-static int push_arguments(lua_State *L, const item_run *r) {
+static int push_arguments(lua_State *L, const job_run *r) {
   mfi_message message = {
       .bytes = r->view.bytes, .size = r->view.size, .refs = r->view.refs, .nrefs = r->view.nrefs};
   return mfi_decode(r->m->codec, L, &message, MFI_DECODE_WORKER);
 }
 
-static void store_result(lua_State *L, item_run *r) {
+static void store_result(lua_State *L, job_run *r) {
   mfi_encoded e;
-  mfi_encode(r->m->codec, L, 1, lua_gettop(L), "result", 0, &e);
+  mfi_encode(r->m->codec, L, 2, lua_gettop(L) - 1, "result", 0, &e);
   mfi_source src = mfi_context_source(&e);
   mfi_status st = end_item(r, MFI_OK, &src);
   mfi_encoded_release(r->m->codec, L, &e);
@@ -94,14 +100,14 @@ static void store_result(lua_State *L, item_run *r) {
     mfi_error_raise(L, "no_memory", "no shared memory for the result");
 }
 
-// [-n, +m, v]
-static void call_item(lua_State *L, const item_run *r, int nargs) {
+// The item's values lie from index 2 on. [-n, +m, v]
+static void call_item(lua_State *L, const job_run *r, int nargs) {
   switch (r->view.kind) {
   case MFI_ITEM_CALL:
-    mfi_exec_call(L, 1);
+    mfi_exec_call(L, 2);
     return;
   case MFI_ITEM_SOURCE:
-    mfi_exec_source(L, 1);
+    mfi_exec_source(L, 2);
     return;
   case MFI_ITEM_C:
     mfi_exec_c_item(L, r->view.bytes, r->view.size);
@@ -111,17 +117,16 @@ static void call_item(lua_State *L, const item_run *r, int nargs) {
   }
 }
 
-// Arguments: the batch's function, the item_run.
-static int run_item(lua_State *L) {
-  item_run *r = lua_touserdata(L, 2);
-  lua_settop(L, r->view.kind == MFI_ITEM_ARGS ? 1 : 0);
+static void run_item(lua_State *L, job_run *r) {
+  lua_settop(L, 1);
+  if (r->view.kind == MFI_ITEM_ARGS)
+    lua_pushvalue(L, 1);
   r->stage = DECODING;
   int nargs = r->view.kind == MFI_ITEM_C ? 0 : push_arguments(L, r);
   r->stage = CALLING;
   call_item(L, r, nargs);
   r->stage = ENCODING;
   store_result(L, r);
-  return 0;
 }
 
 mfi_status mfi_exec_why(lua_State *L, int error) {
@@ -132,7 +137,7 @@ mfi_status mfi_exec_why(lua_State *L, int error) {
   return MFI_FAILED;
 }
 
-static mfi_status status_of(lua_State *L, const item_run *r, int status) {
+static mfi_status status_of(lua_State *L, const job_run *r, int status) {
   if (mfi_state_is(L) && mfi_state_limit_hit(L, status, -1))
     return MFI_MEMORY_LIMIT;
   if (r->stage == CALLING)
@@ -143,7 +148,7 @@ static mfi_status status_of(lua_State *L, const item_run *r, int status) {
 }
 
 static int store_failure(lua_State *L) {
-  item_run *r = lua_touserdata(L, 2);
+  job_run *r = lua_touserdata(L, 2);
   mfi_status why = (mfi_status)lua_tointeger(L, 3);
   mfi_encoded e;
   lua_settop(L, 1);
@@ -157,7 +162,7 @@ static int store_failure(lua_State *L) {
 }
 
 // The error is on the top. When there is not even room for it, the item's reserve takes its status.
-static void fail_item(lua_State *L, item_run *r, int status) {
+static void fail_item(lua_State *L, job_run *r, int status) {
   mfi_status why = status_of(L, r, status);
   lua_pushcfunction(L, store_failure);
   lua_insert(L, -2);
@@ -204,39 +209,6 @@ static void seed_item(mfi_context *m, const mfi_job *j, uint64_t index) {
     mfi_random_seed(mfi_random_of(m->L), j->seed, index);
 }
 
-// An item that has begun. broken: why the function could not be read. False: stopped.
-static bool one_item(mfi_context *m, item_run *r, const mfi_job *j, int broken) {
-  lua_State *L = m->L;
-  m->item = j->first + r->view.index;
-  seed_item(m, j, m->item);
-  if (j->limit != 0)
-    mfi_exec_limit(m, j->limit);
-  int status = broken;
-  if (broken == LUA_OK) {
-    lua_pushcfunction(L, run_item);
-    lua_pushvalue(L, r->base + 1);
-    lua_pushlightuserdata(L, r);
-    status = lua_pcall(L, 2, 0, r->base);
-  } else {
-    r->stage = DECODING;
-    lua_pushvalue(L, r->base + 1); // the image's error, again for each item
-  }
-  if (j->limit != 0)
-    mfi_exec_no_limit(m);
-  if (m->stop != NULL && mfi_stop_raised(m->stop) != 0)
-    return false;
-  if (status != LUA_OK) {
-    fail_item(L, r, status);
-    lua_settop(L, r->base + 1);
-    if (r->cells)
-      mfi_cells_tell_failure(m->self, r->core, r->job);
-  }
-  if (m->self->slot->held != 0)
-    mfi_handles_abandon(m->self);
-  mfi_slot_count(m->self->slot, MFI_STAT_TASKS, 1);
-  return true;
-}
-
 // ---- The job
 
 static void note_stop(mfi_context *m, mfi_ref job) {
@@ -248,8 +220,6 @@ static void note_stop(mfi_context *m, mfi_ref job) {
   store_release(&s->stop, reason);
 }
 
-enum run { THROUGH, STOPPED, USED_UP };
-
 // Has this worker run as many tasks as it may?
 static bool is_used_up(mfi_context *m) {
   if (m->worker == NULL || m->depth > 0)
@@ -260,45 +230,107 @@ static bool is_used_up(mfi_context *m) {
   return most != 0 && w->tasks >= most;
 }
 
-static enum run run_in_order(mfi_context *m, item_run *r, const mfi_job *j, int broken) {
-  mfi_cursor c = {0};
-  while (c.i < mfi_job_ended(j))
-    mfi_job_item(m->self, r->job, &c, &r->view);
-  while (!mfi_job_is_cancelled(m->self, j) && mfi_job_item(m->self, r->job, &c, &r->view)) {
-    mfi_job_begin_item(m->self, r->job);
-    if (!one_item(m, r, j, broken))
-      return STOPPED;
-    if (is_used_up(m) && c.i < j->nitems)
-      return USED_UP;
-  }
-  return THROUGH;
-}
-
 // Is a worker that is between two tasks to look up first?
 static bool is_to_look_up(mfi_context *m, mfi_object *core, uint32_t kick) {
   return load_acquire(&mfi_core_of(core)->kick) != kick || load_relaxed(&m->self->slot->stop) != 0;
 }
 
-// Cells, as many as it gets. kick: NULL: none would be heeded.
-static enum run run_cells(mfi_context *m, item_run *r, const mfi_job *j, int broken,
-                          const uint32_t *kick) {
-  bool cancelled = false;
-  while (!(cancelled = mfi_job_is_cancelled(m->self, j)) &&
-         mfi_cells_claim(m->self, r->core, r->job, &r->view)) {
-    if (!one_item(m, r, j, broken))
-      return STOPPED;
-    if (is_used_up(m) || (kick != NULL && is_to_look_up(m, r->core, *kick)))
-      return THROUGH;
-  }
-  if (cancelled)
-    mfi_cells_close(m->self, r->job, MFI_CANCELLED);
-  return THROUGH;
+static bool next_in_order(job_run *r) {
+  mfi_self *self = r->m->self;
+  if (mfi_job_is_cancelled(self, r->j) || !mfi_job_item(self, r->job, &r->at, &r->view))
+    return false;
+  mfi_job_begin_item(self, r->job);
+  return true;
 }
 
-static enum run run_items(mfi_context *m, mfi_object *core, mfi_ref job, const uint32_t *kick) {
-  mfi_job *j = mfi_job_at(m->self, job);
+static bool next_cell(job_run *r) {
+  mfi_self *self = r->m->self;
+  if (!mfi_job_is_cancelled(self, r->j))
+    return mfi_cells_claim(self, r->core, r->job, &r->view);
+  mfi_cells_close(self, r->job, MFI_CANCELLED);
+  return false;
+}
+
+// Begins the next item; false: there is none for this worker.
+static bool begin_item(job_run *r) {
+  mfi_context *m = r->m;
+  if (!(r->cells ? next_cell(r) : next_in_order(r)))
+    return false;
+  m->item = r->j->first + r->view.index;
+  seed_item(m, r->j, m->item);
+  if (r->j->limit != 0)
+    mfi_exec_limit(m, r->j->limit);
+  return true;
+}
+
+// Behind an item, whether it ended or failed. False: r->how says why no other begins.
+static bool leave_item(job_run *r) {
+  mfi_context *m = r->m;
+  if (r->j->limit != 0)
+    mfi_exec_no_limit(m);
+  if (m->stop != NULL && mfi_stop_raised(m->stop) != 0) {
+    r->how = STOPPED;
+    return false;
+  }
+  if (m->self->slot->held != 0)
+    mfi_handles_abandon(m->self);
+  mfi_slot_count(m->self->slot, MFI_STAT_TASKS, 1);
+  bool used_up = is_used_up(m);
+  if (r->cells)
+    return !used_up && (r->kick == NULL || !is_to_look_up(m, r->core, *r->kick));
+  if (used_up && r->at.i < r->j->nitems)
+    r->how = USED_UP;
+  return r->how == THROUGH;
+}
+
+// Item after item, until one fails. Arguments: the batch's function, the job_run.
+static int run_items(lua_State *L) {
+  job_run *r = lua_touserdata(L, 2);
+  while (begin_item(r)) {
+    run_item(L, r);
+    if (!leave_item(r))
+      break;
+  }
+  return 0;
+}
+
+// The error of the item that was begun is on the top. Is there another item to begin?
+static bool leave_failed(lua_State *L, job_run *r, int status) {
+  if (r->m->stop == NULL || mfi_stop_raised(r->m->stop) == 0) {
+    if (r->j->limit != 0)
+      mfi_exec_no_limit(r->m);
+    fail_item(L, r, status);
+    if (r->cells)
+      mfi_cells_tell_failure(r->m->self, r->core, r->job);
+  }
+  lua_settop(L, r->base + 1);
+  return leave_item(r);
+}
+
+static void run_all(lua_State *L, job_run *r) {
+  int status;
+  do {
+    lua_pushcfunction(L, run_items);
+    lua_pushvalue(L, r->base + 1);
+    lua_pushlightuserdata(L, r);
+    status = lua_pcall(L, 2, 0, r->base);
+  } while (status != LUA_OK && leave_failed(L, r, status));
+}
+
+// The function could not be read: its error again for each item.
+static void fail_all(lua_State *L, job_run *r, int broken) {
+  do {
+    if (!begin_item(r))
+      return;
+    r->stage = DECODING;
+    lua_pushvalue(L, r->base + 1);
+  } while (leave_failed(L, r, broken));
+}
+
+static enum how run_job(mfi_context *m, mfi_object *core, mfi_ref job, const uint32_t *kick) {
+  const mfi_job *j = mfi_job_at(m->self, job);
   lua_State *L = m->L;
-  item_run r = {.m = m, .core = core, .job = job, .cells = j->cells != 0};
+  job_run r = {.m = m, .core = core, .job = job, .j = j, .cells = j->cells != 0, .kick = kick};
   int broken = LUA_OK;
   r.base = lua_gettop(L) + 1;
   lua_pushcfunction(L, mfi_context_traceback);
@@ -307,11 +339,15 @@ static enum run run_items(mfi_context *m, mfi_object *core, mfi_ref job, const u
       mfi_cells_close(m->self, job, MFI_CANCELLED);
     return THROUGH;
   }
-  if (broken == LUA_OK)
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &function_key);
-  if (r.cells)
-    return run_cells(m, &r, j, broken, kick);
-  return run_in_order(m, &r, j, broken);
+  while (!r.cells && r.at.i < mfi_job_ended(j))
+    mfi_job_item(m->self, job, &r.at, &r.view);
+  if (broken != LUA_OK) {
+    fail_all(L, &r, broken);
+    return r.how;
+  }
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &function_key);
+  run_all(L, &r);
+  return r.how;
 }
 
 // Ends the job; next: takes another at once, unless the worker is to look up first.
@@ -333,7 +369,7 @@ bool mfi_exec_job(mfi_context *m, mfi_object *core, mfi_ref job, mfi_ref *next, 
   if (next != NULL)
     *next = 0;
   m->job = job;
-  enum run how = run_items(m, core, job, next != NULL ? &kick : NULL);
+  enum how how = run_job(m, core, job, next != NULL ? &kick : NULL);
   m->job = outer;
   m->item = item;
   if (how == STOPPED) {
