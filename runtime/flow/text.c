@@ -21,24 +21,29 @@ void mfi_text_add(mfi_text *t, const char *format, ...) {
   t->used += n > 0 ? (size_t)n : 0;
 }
 
-// A name that lies in shared memory.
-static void add_name(mfi_text *t, const char *name, size_t size) {
-  mfi_text_add(t, "%.*s", (int)strnlen(name, size), name);
+void mfi_text_add_shared(mfi_text *t, const char *shared, size_t size) {
+  char text[128];
+  size_t i = 0;
+  for (; i < size && i < sizeof text - 1 && (text[i] = load_relaxed(&shared[i])) != '\0'; i++)
+    continue;
+  text[i] = '\0';
+  mfi_text_add(t, "%s", text);
 }
 
 // ---- By kind
 
 static void add_queue(mfi_text *t, mfi_object *o) {
   mfi_queue *q = mfi_queue_of(o);
+  uint64_t most = load_relaxed(&q->maxsize);
   mfi_text_add(t, "%" PRIu64, mfi_queue_size(o));
-  if (q->maxsize != 0)
-    mfi_text_add(t, "/%" PRIu64, q->maxsize);
+  if (most != 0)
+    mfi_text_add(t, "/%" PRIu64, most);
   if (load_acquire(&q->closed) != 0)
     mfi_text_add(t, ", closed");
 }
 
 static void add_barrier(mfi_text *t, mfi_barrier *b) {
-  mfi_text_add(t, ", %u/%" PRIu64, load_acquire(&b->arrived), b->parties);
+  mfi_text_add(t, ", %u/%" PRIu64, load_acquire(&b->arrived), load_relaxed(&b->parties));
   if (load_acquire(&b->broken) != 0)
     mfi_text_add(t, ", broken");
 }
@@ -75,40 +80,37 @@ static void add_state(mfi_text *t, mfi_object_kind kind, mfi_object *o) {
 static void add_worker(mfi_text *t, mfi_object *o) {
   static const char *const states[] = {"new", "starting", "running", "ended"};
   mfi_worker *w = mfi_worker_of(o);
-  mfi_text_add(t, "%s(", w->backend == MFI_BACKEND_THREAD ? "Thread" : "Process");
-  add_name(t, w->name, sizeof w->name);
+  mfi_text_add(t, "%s(", load_relaxed(&w->backend) == MFI_BACKEND_THREAD ? "Thread" : "Process");
+  mfi_text_add_shared(t, w->name, sizeof w->name);
   mfi_text_add(t, ", %s)", states[mfi_worker_state(o) & 3]);
 }
 
 static void add_pool(mfi_text *t, mfi_object *o) {
   mfi_text_add(t, "Pool(");
-  add_name(t, mfi_core_of(o)->name, MFI_NAME_SIZE);
+  mfi_text_add_shared(t, mfi_core_of(o)->name, MFI_NAME_SIZE);
   mfi_text_add(t, ")");
 }
 
 // ---- Jobs
 
-static mfi_job *job_at(mfi_self *self, mfi_ref ref) {
-  mfi_block *b = ref == 0 ? NULL : mfi_heap_check(self, ref);
-  return b == NULL || b->kind != MFI_BLOCK_JOB ? NULL : mfi_job_at(self, ref);
-}
-
 bool mfi_text_add_label(mfi_text *t, mfi_self *self, mfi_ref ref) {
-  const mfi_job *j = job_at(self, ref);
-  if (j == NULL || j->label[0] == '\0')
+  uint32_t place;
+  if (ref == 0 || mfi_heap_check(self, ref) == NULL ||
+      mfi_handle_add(self, mfi_counted_handle(self, ref), &place) != MFI_OK)
     return false;
-  add_name(t, j->label, sizeof j->label);
-  return true;
+  const mfi_job *j = mfi_job_at(self, ref);
+  bool known = j->label[0] != '\0';
+  mfi_text_add_shared(t, j->label, sizeof j->label);
+  mfi_handle_drop(self, place);
+  return known;
 }
 
 static void add_job(mfi_text *t, mfi_self *self, mfi_handle h) {
   static const char *const states[] = {"new", "queued", "running", "done"};
-  mfi_ref ref = mfi_counted_ref(self, h);
-  const mfi_job *j = job_at(self, ref);
+  const mfi_job *j = mfi_job_at(self, mfi_counted_ref(self, h));
   mfi_text_add(t, "Future(");
-  if (!mfi_text_add_label(t, self, ref))
-    mfi_text_add(t, "a task");
-  mfi_text_add(t, ", %s)", j == NULL ? "gone" : states[load_acquire(&j->state) & 3]);
+  mfi_text_add_shared(t, j->label[0] != '\0' ? j->label : "a task", sizeof j->label);
+  mfi_text_add(t, ", %s)", states[load_acquire(&j->state) & 3]);
 }
 
 void mfi_text_add_batch(mfi_text *t, mfi_self *self, mfi_handle batch) {
@@ -132,7 +134,7 @@ void mfi_text_add_object(mfi_text *t, mfi_self *self, mfi_handle h) {
   } else if (kind == MFI_KIND_CORE) {
     add_pool(t, o);
   } else {
-    mfi_text_add(t, "%s(#%" PRIu64, self->ops[kind]->name, o->number);
+    mfi_text_add(t, "%s(#%" PRIu64, self->ops[kind]->name, load_relaxed(&o->number));
     add_state(t, kind, o);
     mfi_text_add(t, ")");
   }

@@ -19,27 +19,51 @@ static void add_place(mfi_text *t, const mfi_place *shared) {
     mfi_text_add(t, " at %s:%u", place.source, place.line);
 }
 
-static void copy_name(const mfi_slot *s, char name[MFI_NAME_SIZE]) {
-  memcpy(name, s->name, MFI_NAME_SIZE);
-  name[MFI_NAME_SIZE - 1] = '\0';
+// The object of this handle if it is one of these kinds, with a reference at *place; else NULL.
+static mfi_object *hold(mfi_self *self, mfi_handle h, mfi_object_kind kind, mfi_object_kind or,
+                        uint32_t *place) {
+  if (h == 0 || mfi_handle_add(self, h, place) != MFI_OK)
+    return NULL;
+  mfi_object_kind is = mfi_handle_kind(self, h);
+  if (is == kind || is == or)
+    return mfi_object_of(self, h);
+  mfi_handle_drop(self, *place);
+  return NULL;
+}
+
+static void add_name(mfi_text *t, mfi_self *self, const mfi_slot *s) {
+  uint32_t place;
+  mfi_object *o = hold(self, load_acquire(&s->worker), MFI_KIND_WORKER, MFI_KIND_WORKER, &place);
+  mfi_text_add_shared(t, o == NULL ? s->name : mfi_worker_of(o)->name, MFI_NAME_SIZE);
+  if (o != NULL)
+    mfi_handle_drop(self, place);
 }
 
 // "Process-1 (pid 4711)"
 static void add_who(mfi_text *t, mfi_self *self, uint64_t id) {
   const mfi_slot *s = mfi_slot_at(self, (uint32_t)id);
-  char name[MFI_NAME_SIZE];
   if (!mfi_slot_is(self, id)) {
     mfi_text_add(t, "a worker that has ended");
     return;
   }
   uint32_t pid = load_acquire(&s->pid);
-  copy_name(s, name);
-  mfi_text_add(t, "%s (pid %u)", name, pid);
+  add_name(t, self, s);
+  mfi_text_add(t, " (pid %u)", pid);
 }
 
 static const mfi_script_lock *lock_of(mfi_self *self, mfi_handle h) {
   mfi_object *o = mfi_object_of(self, h);
   return o == NULL ? NULL : (const mfi_script_lock *)(const void *)o->body;
+}
+
+// The same for the ith entry of the object table.
+static mfi_object *hold_entry(mfi_self *self, uint64_t i, mfi_object_kind kind, mfi_object_kind or,
+                              uint32_t *place) {
+  mfi_object *o = mfi_object_entry(self, i << 32);
+  uint32_t is = load_acquire(&o->kind);
+  if (is != (uint32_t)kind && is != (uint32_t) or)
+    return NULL;
+  return hold(self, i << 32 | load_acquire(&o->generation), kind, or, place);
 }
 
 // "RLock(#2, held)", and whose it is, where it is a Condition's: that may be all that the script
@@ -50,13 +74,18 @@ static void add_lock(mfi_text *t, mfi_self *self, mfi_handle lock) {
   if (load_relaxed(&self->region->numbers[MFI_KIND_CONDITION]) == 0)
     return;
   for (uint64_t i = 1; i < top; i++) {
-    mfi_object *o = mfi_object_entry(self, i << 32);
-    if (load_acquire(&o->kind) != MFI_KIND_CONDITION ||
-        load_acquire(&mfi_condition_of(o)->lock) != lock)
+    uint32_t place;
+    mfi_object *o = hold_entry(self, i, MFI_KIND_CONDITION, MFI_KIND_CONDITION, &place);
+    if (o == NULL)
       continue;
-    mfi_text_add(t, " of ");
-    mfi_text_add_object(t, self, mfi_object_handle(self, o));
-    return;
+    bool its = load_acquire(&mfi_condition_of(o)->lock) == lock;
+    if (its) {
+      mfi_text_add(t, " of ");
+      mfi_text_add_object(t, self, mfi_object_handle(self, o));
+    }
+    mfi_handle_drop(self, place);
+    if (its)
+      return;
   }
 }
 
@@ -179,6 +208,23 @@ static const phrase phrases[] = {
     [MFI_HOW_OUTPUT] = {"waited", NULL, " for its turn to write"},
 };
 
+static void add_what(mfi_text *t, mfi_self *self, const wait *w) {
+  uint32_t place;
+  if (mfi_handle_add(self, w->what, &place) != MFI_OK) {
+    mfi_text_add(t, "something that is gone");
+    return;
+  }
+  if (w->how == MFI_HOW_BATCH)
+    mfi_text_add_batch(t, self, w->what);
+  else if (w->how == MFI_HOW_ACQUIRE)
+    add_lock(t, self, w->what);
+  else
+    mfi_text_add_object(t, self, w->what);
+  if (w->how == MFI_HOW_ACQUIRE)
+    add_owner(t, self, w->what);
+  mfi_handle_drop(self, place);
+}
+
 static void add_wait(mfi_text *t, mfi_self *self, const wait *w) {
   size_t known = sizeof phrases / sizeof *phrases;
   const phrase *p = &phrases[w->how < known ? w->how : MFI_HOW_OTHER];
@@ -186,16 +232,9 @@ static void add_wait(mfi_text *t, mfi_self *self, const wait *w) {
   add_place(t, &w->at);
   if (p->link != NULL) {
     mfi_text_add(t, "%s", p->link);
-    if (w->how == MFI_HOW_BATCH)
-      mfi_text_add_batch(t, self, w->what);
-    else if (w->how == MFI_HOW_ACQUIRE)
-      add_lock(t, self, w->what);
-    else
-      mfi_text_add_object(t, self, w->what);
+    add_what(t, self, w);
   }
   mfi_text_add(t, "%s", p->behind);
-  if (w->how == MFI_HOW_ACQUIRE)
-    add_owner(t, self, w->what);
 }
 
 // ---- All workers
@@ -203,34 +242,34 @@ static void add_wait(mfi_text *t, mfi_self *self, const wait *w) {
 typedef struct held {
   uint64_t owner;
   mfi_handle lock;
+  uint32_t place; // of a reference
 } held;
 
-static bool is_lock(const mfi_object *o) {
-  uint32_t kind = load_acquire(&o->kind);
-  return kind == MFI_KIND_LOCK || kind == MFI_KIND_RLOCK;
-}
-
-// All locks that are held now; how many.
+// All locks that are held now, with references; how many.
 static uint32_t find_held(mfi_self *self, held *out) {
   uint64_t top = load_acquire(&self->region->objects_top);
   uint32_t n = 0;
   for (uint64_t i = 1; i < top && n < HELD_SHOWN; i++) {
-    mfi_object *o = mfi_object_entry(self, i << 32);
-    uint64_t owner = is_lock(o) ? load_acquire(&((mfi_script_lock *)(void *)o->body)->owner) : 0;
-    if (owner != 0)
-      out[n++] = (held){.owner = owner, .lock = mfi_object_handle(self, o)};
+    held *h = &out[n];
+    mfi_object *o = hold_entry(self, i, MFI_KIND_LOCK, MFI_KIND_RLOCK, &h->place);
+    if (o == NULL)
+      continue;
+    h->owner = load_acquire(&((mfi_script_lock *)(void *)o->body)->owner);
+    h->lock = mfi_object_handle(self, o);
+    if (h->owner != 0)
+      n++;
+    else
+      mfi_handle_drop(self, h->place);
   }
   return n;
 }
 
-// Does this slot belong to somebody who runs scripts or calls us, not to a helper of ours?
-static bool is_shown(const mfi_slot *s, mfi_handle handle, mfi_object *worker) {
-  char name[MFI_NAME_SIZE];
-  if (load_acquire(&s->used) == 0)
-    return false;
-  if (handle != 0)
-    return worker != NULL && mfi_worker_state(worker) != MFI_WORKER_ENDED;
-  copy_name(s, name);
+// A thread of the host's that calls us, or the main state; others without a worker are helpers of
+// ours.
+static bool is_native(const mfi_slot *s) {
+  char name[8];
+  mfi_text t = {.at = name, .size = sizeof name};
+  mfi_text_add_shared(&t, s->name, sizeof s->name);
   if (strcmp(name, "main") == 0)
     return true;
   bool here = load_acquire(&s->waits_since) != 0 || load_acquire(&s->held) != 0;
@@ -238,45 +277,33 @@ static bool is_shown(const mfi_slot *s, mfi_handle handle, mfi_object *worker) {
 }
 
 // What it runs: its task, or its target. False: that is not known, nothing was added.
-static bool add_running(mfi_text *t, mfi_self *self, const mfi_slot *s, mfi_object *worker) {
-  mfi_ref job = load_acquire(&s->job);
-  mfi_worker *w = worker == NULL ? NULL : mfi_worker_of(worker);
+static bool add_running(mfi_text *t, mfi_self *self, const mfi_slot *s, mfi_worker *w) {
   mfi_text label = *t;
   mfi_text_add(&label, "runs ");
-  if (job != 0 && mfi_text_add_label(&label, self, job)) {
+  if (mfi_text_add_label(&label, self, load_acquire(&s->job))) {
     *t = label;
     return true;
   }
   if (w == NULL || w->pool != 0 || w->target[0] == '\0')
     return false;
-  mfi_text_add(t, "runs %.*s", (int)strnlen(w->target, sizeof w->target), w->target);
+  mfi_text_add(t, "runs ");
+  mfi_text_add_shared(t, w->target, sizeof w->target);
   return true;
 }
 
-static void add_doing(mfi_text *t, mfi_self *self, const mfi_slot *s, mfi_object *worker) {
+static void add_doing(mfi_text *t, mfi_self *self, const mfi_slot *s, mfi_worker *worker) {
   wait w;
   bool waits = read_wait(s, &w), runs = add_running(t, self, s, worker);
   if (!runs && !waits)
     mfi_text_add(t, "%s", load_acquire(&s->pid) == 0 ? "starts" : "runs");
-  if (!waits)
-    return;
-  mfi_text_add(t, "%s", runs ? ", " : "");
-  add_wait(t, self, &w);
+  if (waits) {
+    mfi_text_add(t, "%s", runs ? ", " : "");
+    add_wait(t, self, &w);
+  }
+  mfi_text_add(t, "%s\n", load_acquire(&s->stop) != 0 ? "; it is to stop" : "");
 }
 
-static void add_worker(mfi_text *t, mfi_self *self, uint32_t slot, const held *h, uint32_t n) {
-  const mfi_slot *s = mfi_slot_at(self, slot);
-  mfi_handle worker = load_acquire(&s->worker);
-  mfi_object *o = worker == 0 ? NULL : mfi_object_of(self, worker);
-  if (!is_shown(s, worker, o))
-    return;
-  uint64_t id = mfi_slot_id(self, slot);
-  add_who(t, self, id);
-  if (o != NULL)
-    mfi_text_add(t, mfi_worker_of(o)->backend == MFI_BACKEND_THREAD ? ", thread" : ", process");
-  mfi_text_add(t, ": ");
-  add_doing(t, self, s, o);
-  mfi_text_add(t, "%s\n", load_acquire(&s->stop) != 0 ? "; it is to stop" : "");
+static void add_holding(mfi_text *t, mfi_self *self, uint64_t id, const held *h, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) {
     if (h[i].owner != id)
       continue;
@@ -288,6 +315,32 @@ static void add_worker(mfi_text *t, mfi_self *self, uint32_t slot, const held *h
   }
 }
 
+// o: NULL: a native thread.
+static void add_worker(mfi_text *t, mfi_self *self, uint32_t slot, mfi_object *o) {
+  mfi_worker *w = o == NULL ? NULL : mfi_worker_of(o);
+  add_who(t, self, mfi_slot_id(self, slot));
+  if (w != NULL)
+    mfi_text_add(t, w->backend == MFI_BACKEND_THREAD ? ", thread" : ", process");
+  mfi_text_add(t, ": ");
+  add_doing(t, self, mfi_slot_at(self, slot), w);
+}
+
+static void add_slot(mfi_text *t, mfi_self *self, uint32_t slot, const held *h, uint32_t n) {
+  const mfi_slot *s = mfi_slot_at(self, slot);
+  uint64_t id = mfi_slot_id(self, slot);
+  uint32_t place;
+  if (load_acquire(&s->used) == 0)
+    return;
+  mfi_handle worker = load_acquire(&s->worker);
+  mfi_object *o = hold(self, worker, MFI_KIND_WORKER, MFI_KIND_WORKER, &place);
+  if (o != NULL ? mfi_worker_state(o) != MFI_WORKER_ENDED : worker == 0 && is_native(s)) {
+    add_worker(t, self, slot, o);
+    add_holding(t, self, id, h, n);
+  }
+  if (o != NULL)
+    mfi_handle_drop(self, place);
+}
+
 size_t mfi_waits_dump(mfi_self *self, char *out, size_t size) {
   mfi_text t = {.at = out, .size = size};
   held locks[HELD_SHOWN];
@@ -296,6 +349,8 @@ size_t mfi_waits_dump(mfi_self *self, char *out, size_t size) {
   if (size != 0)
     out[0] = '\0';
   for (uint32_t i = 1; i < top; i++)
-    add_worker(&t, self, i, locks, n);
+    add_slot(&t, self, i, locks, n);
+  for (uint32_t i = 0; i < n; i++)
+    mfi_handle_drop(self, locks[i].place);
   return t.used;
 }

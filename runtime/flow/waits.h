@@ -1,6 +1,6 @@
-// Who waits where for what, as text: mf.dump_waits and the message of a deadlock. Floor 4. Locks
-// nothing, sleeps nowhere; reads what workers have put down for people (slot->waits_*, a lock's
-// place), from any state of theirs.
+// Who waits where for what, as text: mf.dump_waits and the message of a deadlock. Floor 4. Sleeps
+// nowhere; locks what counts references. Reads what workers have put down for people
+// (slot->waits_*, a lock's place), from any state of theirs.
 #ifndef MFI_FLOW_WAITS_H
 #define MFI_FLOW_WAITS_H
 

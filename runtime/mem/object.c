@@ -54,7 +54,7 @@ mfi_handle mfi_object_make(mfi_self *self, mfi_object_kind kind, uint32_t *place
   if (index != 0) {
     mfi_object *o = entry_at(self, index);
     clear_body(o);
-    o->number = fetch_add_relaxed(&r->numbers[kind], (uint64_t)1) + 1;
+    store_relaxed(&o->number, fetch_add_relaxed(&r->numbers[kind], (uint64_t)1) + 1);
     h = handle_of(index, o->generation);
     if (recycled)
       mfi_change64(self, lock, &r->free_object, o->next_free);
@@ -133,7 +133,7 @@ mfi_ref mfi_counted_ref(mfi_self *self, mfi_handle h) {
 
 mfi_handle mfi_counted_handle(mfi_self *self, mfi_ref block) {
   mfi_block *b = mfi_at(self, block);
-  return COUNTED | block / 64 << 32 | b->generation;
+  return COUNTED | block / 64 << 32 | load_relaxed(&b->generation);
 }
 
 mfi_object_kind mfi_handle_kind(mfi_self *self, mfi_handle h) {
