@@ -2,6 +2,7 @@
 #include "sync/locks.h"
 
 #include "base/assert.h"
+#include "bind/calls.h"
 #include "bind/core.h"
 #include "bind/object.h"
 #include "flow/text.h"
@@ -191,13 +192,14 @@ static int make(lua_State *L) {
   mfi_object_kind kind = (mfi_object_kind)lua_tointeger(L, lua_upvalueindex(1));
   mfi_context *m = mfi_bind_context(L);
   uint32_t place;
+  uint64_t permits = (uint64_t)luaL_optinteger(L, 1, 1);
+  mfi_box *b = mfi_bind_empty(L, kind);
   mfi_handle h = mfi_object_make(m->self, kind, &place);
   if (h == 0)
     mfi_bind_raise(L, MFI_NOMEM, mfi_bind_kind_name(kind));
   if (kind == MFI_KIND_SEMAPHORE || kind == MFI_KIND_BOUNDED)
-    mfi_semaphore_init(mfi_object_of(m->self, h), (uint64_t)luaL_optinteger(L, 1, 1),
-                       kind == MFI_KIND_BOUNDED);
-  mfi_bind_new(L, kind, h, place);
+    mfi_semaphore_init(mfi_object_of(m->self, h), permits, kind == MFI_KIND_BOUNDED);
+  mfi_bind_fill(L, b, h, place);
   return 1;
 }
 

@@ -308,12 +308,6 @@ void mfi_bind_fill(lua_State *L, mfi_box *b, mfi_handle h, uint32_t place) {
   mfi_bind_remember(L, b);
 }
 
-mfi_box *mfi_bind_new(lua_State *L, mfi_object_kind kind, mfi_handle h, uint32_t place) {
-  mfi_box *b = mfi_bind_empty(L, kind);
-  mfi_bind_fill(L, b, h, place);
-  return b;
-}
-
 // Methods of these kinds are written in Lua; a worker may have got one without asking for the
 // module.
 static void need_methods(lua_State *L, mfi_object_kind kind) {

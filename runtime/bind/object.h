@@ -32,8 +32,6 @@ typedef struct mfi_box {
 
 extern const mfi_codec_hooks mfi_bind_hooks;
 
-// Pushes a userdata for a reference that lies at `place` of the slot's handle table. [-0, +1, m]
-mfi_box *mfi_bind_new(lua_State *L, mfi_object_kind kind, mfi_handle h, uint32_t place);
 // Pushes the object of a handle; takes a reference. Raises `closed`. [-0, +1, v]
 void mfi_bind_push(lua_State *L, mfi_handle h);
 

@@ -75,10 +75,11 @@ static int core_pool(lua_State *L) {
     mfi_output_flush(m->output);
   mfi_handle h;
   uint32_t place;
+  mfi_box *b = mfi_bind_empty(L, MFI_KIND_POOL);
   mfi_status st = mfi_pool_make(m->self, &c, &h, &place);
   if (st != MFI_OK)
     mfi_bind_raise(L, st, "Pool");
-  mfi_bind_new(L, MFI_KIND_POOL, h, place);
+  mfi_bind_fill(L, b, h, place);
   return 1;
 }
 
@@ -293,8 +294,9 @@ static int pool_submit(lua_State *L) {
     mfi_job_discard(self, job);
     mfi_bind_refuse(L, st, label);
   }
-  mfi_bind_fill(L, future, mfi_counted_handle(self, job), place);
-  mfi_bind_run_serial(L, core, 0, job);
+  mfi_bind_own(future, mfi_counted_handle(self, job), place);
+  mfi_bind_run_serial(L, core, 0, job); // first, so that no error leaves it behind
+  mfi_bind_remember(L, future);
   return 1;
 }
 

@@ -460,11 +460,13 @@ static int queue_iter(lua_State *L) {
 static int core_queue(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   uint32_t place;
-  mfi_handle h = mfi_queue_make(m->self, (uint64_t)luaL_optinteger(L, 1, 0),
-                                (uint64_t)luaL_optinteger(L, 2, 0), &place);
+  uint64_t maxsize = (uint64_t)luaL_optinteger(L, 1, 0);
+  uint64_t max_bytes = (uint64_t)luaL_optinteger(L, 2, 0);
+  mfi_box *b = mfi_bind_empty(L, MFI_KIND_QUEUE);
+  mfi_handle h = mfi_queue_make(m->self, maxsize, max_bytes, &place);
   if (h == 0)
     mfi_bind_raise(L, MFI_NOMEM, "Queue");
-  mfi_bind_new(L, MFI_KIND_QUEUE, h, place);
+  mfi_bind_fill(L, b, h, place);
   return 1;
 }
 

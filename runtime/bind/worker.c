@@ -41,10 +41,11 @@ static int core_worker(lua_State *L) {
   }
   mfi_handle h;
   uint32_t place;
+  mfi_box *b = mfi_bind_empty(L, MFI_KIND_WORKER);
   mfi_status st = mfi_worker_make(m->self, &c, &h, &place);
   if (st != MFI_OK)
     mfi_bind_raise(L, st, c.name);
-  mfi_bind_new(L, MFI_KIND_WORKER, h, place);
+  mfi_bind_fill(L, b, h, place);
   return 1;
 }
 
