@@ -201,5 +201,8 @@ describe("fd of a queue", function()
     assert.are.equal(queue.put, queue.put)
     assert.are.equal(mf.Queue().put, queue.put)
     assert.is_false((pcall(function() queue.fd = 5 end)))
+    debug.getmetatable(queue).__index = rawequal -- this queue's own
+    assert.is_false(queue.get)
+    assert.is_true(mf.Queue():empty())
   end)
 end)

@@ -179,7 +179,7 @@ mfi_box *mfi_bind_check(lua_State *L, int idx, mfi_object_kind kind) {
 // ---- Fields
 //
 // Where a kind has computed fields, __index has to know the object, and as a function it would
-// make each call of a method half as dear again. So each object of such a kind has a metatable of
+// make a put and a get of a queue a fifth dearer. So each object of such a kind has a metatable of
 // its own, whose __index is a table that gets the object's methods as they are used; only what it
 // lacks is looked up by a function. The kind's metatable holds what is common: its __index has all
 // methods, `fields` the function.
@@ -249,9 +249,10 @@ static void push_metatable_of(lua_State *L, mfi_box *b) {
 static void forget_box(lua_State *L, const mfi_box *b) {
   if (!has_fields(b->kind) || !lua_getmetatable(L, 1))
     return;
-  lua_getfield(L, -1, "__index");
-  lua_pushnil(L);
-  lua_rawsetp(L, -2, &box_key);
+  if (lua_getfield(L, -1, "__index") == LUA_TTABLE) { // who has the debug library may change it
+    lua_pushnil(L);
+    lua_rawsetp(L, -2, &box_key);
+  }
   lua_pop(L, 2);
 }
 
