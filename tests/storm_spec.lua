@@ -1,5 +1,5 @@
--- A few seconds of the storms of kills; scripts/stress/storm.lua, gates.lua and numbers.lua
--- say what they check.
+-- A few seconds of the storms of kills; scripts/stress/storm.lua, gates.lua, numbers.lua
+-- and selects.lua say what they check.
 
 local helper = require "tests.helper"
 local describe, it, assert = helper.describe, helper.it, helper.assert
@@ -28,6 +28,10 @@ describe("a storm of kills", function()
   end
 
   it("loses no addition and no memory of arrays", function() weathers("numbers", 4, "both") end)
+
+  it("loses no message beside those who select, and no end of a pipe", function()
+    weathers("selects", 4, "both")
+  end)
 
   for _, backend in ipairs { "process", "thread", "both" } do
     it("leaves nobody waiting at events, conditions and barriers over " .. backend, function()
