@@ -16,6 +16,7 @@ bool mfi_os_is_terminal(int fd);
 // fileno is that of `fd`, for code that asks whether it is a terminal. NULL: errno.
 FILE *mfi_os_file_writing(ssize_t (*write)(void *ud, const char *data, size_t size), void *ud,
                           int fd);
+void mfi_os_file_close(FILE *file); // one of these; fd stays open
 // A FILE that is at its end.
 FILE *mfi_os_file_empty(void);
 

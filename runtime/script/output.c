@@ -75,7 +75,7 @@ void mfi_output_close(mfi_output *o) {
   mfi_output_finish(o);
   for (int i = 0; i < 2; i++) {
     if (o->streams[i].file != NULL)
-      fclose(o->streams[i].file);
+      mfi_os_file_close(o->streams[i].file);
     free(o->streams[i].text);
   }
   if (o->input != NULL)
