@@ -212,6 +212,26 @@ helper.for_each_program(function(program, run)
         assert.are.same({ code = 0, err = "", out = "640\n\n" }, result)
       end)
 
+      it("are looked at without a moment in which a thread's new files are open to all", function()
+        local result = run_with([[
+          local stop = mf.Queue()
+          local maker = mf.Thread(function()
+            local modes = {}
+            while stop:empty() do
+              io.open("made.txt", "w"):close()
+              local pipe <close> = io.popen("stat -c %a made.txt; rm made.txt")
+              modes[pipe:read("l")] = true
+            end
+            return next(modes), next(modes, (next(modes)))
+          end)
+          maker:start()
+          for _ = 1, 100 do mf.spawn(function() end):join() end
+          stop:put(true)
+          print(maker:result())
+        ]], through("umask 027; exec \"$@\""))
+        assert.are.same({ code = 0, err = "", out = "640\tnil\n" }, result)
+      end)
+
       local limits = [[
         local function limits()
           local text = io.open("/proc/self/limits"):read("a")

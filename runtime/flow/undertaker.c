@@ -65,12 +65,14 @@ static void bury_all(mfi_undertaker *u) {
 
 static void *undertaker_main(void *arg) {
   mfi_undertaker *u = arg;
+  mfi_os_quiet_begin();
   while (mfi_os_poll(&u->socket, 1, MFI_NEVER) == 0)
     continue;
   if (load_acquire(&u->orderly) == 0) {
     mfi_warden_lost(u->rt, u->socket);
     bury_all(u);
   }
+  mfi_os_quiet_end();
   return NULL;
 }
 

@@ -20,6 +20,9 @@ typedef struct mfi_os_surroundings {
 } mfi_os_surroundings;
 
 void mfi_os_surroundings_get(mfi_os_surroundings *out);
+// Around what a thread does that makes no files: it is no bar to a quick look at the umask.
+void mfi_os_quiet_begin(void);
+void mfi_os_quiet_end(void);
 // now: what holds now, as read before; only what differs is changed.
 void mfi_os_surroundings_set(const mfi_os_surroundings *s, const mfi_os_surroundings *now);
 

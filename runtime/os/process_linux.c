@@ -1,4 +1,5 @@
 // Processes on Linux. Floor 1; see process.h. No locks. Sleeps in mfi_os_poll.
+#include "base/atomic.h"
 #include "os/process.h"
 
 #include <errno.h>
@@ -27,9 +28,28 @@ extern char **environ;
 
 _Static_assert(MFI_LIMITS <= (int)RLIM_NLIMITS, "each limit has a number");
 
-// umask() tells only what it has changed: a file that another thread makes just then would be open
-// to all. So the system's own account is read.
-static mode_t current_umask(void) {
+// Its pid << 32 | its threads that leave files alone; of no meaning in a fork of it. Atomic.
+static uint64_t quiet_threads;
+
+void mfi_os_quiet_begin(void) {
+  uint64_t pid = (uint64_t)getpid() << 32, old = load_seqcst(&quiet_threads);
+  while (!cas_seqcst(&quiet_threads, &old, (old >> 32 == pid >> 32 ? old : pid) + 1))
+    continue;
+}
+
+void mfi_os_quiet_end(void) { fetch_add_seqcst(&quiet_threads, ~(uint64_t)0); }
+
+// Does no other thread of this process touch files? The directory of its threads has a link for
+// each.
+static bool is_alone(void) {
+  struct stat st;
+  uint64_t quiet = load_seqcst(&quiet_threads);
+  if (quiet >> 32 != (uint64_t)getpid())
+    quiet = 0;
+  return stat("/proc/self/task", &st) == 0 && st.st_nlink <= 2 + 1 + (uint32_t)quiet;
+}
+
+static mode_t umask_of_status(void) {
   char text[256];
   int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
   ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
@@ -37,9 +57,16 @@ static mode_t current_umask(void) {
     close(fd);
   text[n < 0 ? 0 : n] = '\0';
   const char *at = strstr(text, "\nUmask:");
-  if (at != NULL)
-    return (mode_t)strtoul(at + 7, NULL, 8);
-  mode_t mask = umask(0);
+  return at == NULL ? (mode_t)-1 : (mode_t)strtoul(at + 7, NULL, 8);
+}
+
+// umask() tells only what it has changed: a file that another thread makes just then would be open
+// to all. With others about, the system's own account is read, which takes longer.
+static mode_t current_umask(void) {
+  mode_t mask = is_alone() ? (mode_t)-1 : umask_of_status();
+  if (mask != (mode_t)-1)
+    return mask;
+  mask = umask(0);
   umask(mask);
   return mask;
 }
