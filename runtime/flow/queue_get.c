@@ -80,12 +80,15 @@ static void commit(mfi_self *self, mfi_object *o, mfi_held *taker, uint64_t posi
   mfi_mark head = mfi_mark_moved(q->head, n, position);
   if (is_bounded(q))
     mfi_event_will_wake(self, &q->not_full);
-  if (taker != NULL)
-    mfi_change64(self, &o->second, &taker->aux, taker->aux + n);
   if (q->max_bytes == 0 && o->second.filled == 0) {
-    mfi_change_alone(&q->head, head);
+    if (taker == NULL)
+      mfi_change_alone(&q->head, head);
+    else
+      mfi_change_two(self, &o->second, &taker->aux, taker->aux + n, &q->head, head);
     return;
   }
+  if (taker != NULL)
+    mfi_change64(self, &o->second, &taker->aux, taker->aux + n);
   mfi_change64(self, &o->second, &q->head, head);
   if (q->max_bytes != 0)
     mfi_change64(self, &o->second, &q->bytes_got, q->bytes_got + size);

@@ -70,6 +70,23 @@ void mfi_lock_commit(mfi_self *self, mfi_lock *lock) {
   lock->filled = 0;
 }
 
+void mfi_change_two(mfi_self *self, mfi_lock *lock, uint64_t *first, uint64_t value,
+                    uint64_t *second, uint64_t other_value) {
+  mfi_assert(lock->filled == 0 && load_relaxed(&lock->count) == 0);
+  lock->pair[0].where = mfi_ref_of(self, first);
+  lock->pair[0].value = value;
+  lock->pair[1].where = mfi_ref_of(self, second);
+  lock->pair[1].value = other_value;
+  MFI_STEP();
+  store_release(&lock->count, 2u);
+  MFI_STEP();
+  store_release(first, value);
+  MFI_STEP();
+  store_release(second, other_value);
+  MFI_STEP();
+  store_release(&lock->count, 0u);
+}
+
 void mfi_lock_settle(mfi_self *self, uint32_t dead_slot) {
   mfi_slot *dead = mfi_slot_at(self, dead_slot);
   for (int i = 0; i < MFI_LOCKS_HELD; i++) {

@@ -56,6 +56,10 @@ void mfi_lock_commit(mfi_self *self, mfi_lock *lock);
     MFI_STEP();                                                                                    \
   } while (0)
 
+// The same for two words: a record of two pairs, collected, committed and applied at once.
+void mfi_change_two(mfi_self *self, mfi_lock *lock, uint64_t *first, uint64_t value,
+                    uint64_t *second, uint64_t other_value);
+
 // For burial: takes and gives each lock that the dead slot names, so that its records are settled.
 void mfi_lock_settle(mfi_self *self, uint32_t dead_slot);
 
