@@ -244,6 +244,25 @@ helper.for_each_backend(function(backend, mf_b)
 end)
 
 describe("dump_waits", function()
+  it("names the script's line, not one of our own, also where ours lie in a folder", function()
+    local pipe <close> = io.popen("pwd")
+    for _, folder in ipairs { "", pipe:read("l") .. "/lua" } do
+      local result = helper.run_script([[
+        local mf = require "moonfleet"
+        local pool <close> = mf.Pool(1)
+        local function shown()
+          local line
+          repeat line = mf.dump_waits():match("^main[^\n]*") until line:find("waited")
+          return line
+        end
+        print(pool:map(shown, { 1 })[1])
+      ]], { env = { MOONFLEET_LUA_DIR = folder } })
+      assert.are.equal("", result.err)
+      local expected = " s at script.lua:8 for map %(script.lua:8%)\n$"
+      assert.is_truthy(result.out:find(expected), result.out)
+    end
+  end)
+
   it("shows the main state, which asks", function()
     local main = ("main (pid %d): runs"):format(mf.getpid())
     assert.are.same({ main }, lines_of(mf.dump_waits(), "main"))

@@ -18,11 +18,13 @@ static bool is_embedded(const char *source) {
   return behind == '\0' || behind == '.';
 }
 
-// In $MOONFLEET_LUA_DIR/moonfleet, where it lies while it is developed.
+// In $MOONFLEET_LUA_DIR/moonfleet, where it lies while it is developed; an absolute path.
 static bool is_in_folder(const char *path) {
   static const char name[] = "/moonfleet";
+  if (*path != '/')
+    return false;
   const char *slash = strrchr(path, '/');
-  size_t before = slash == NULL ? 0 : (size_t)(slash - path);
+  size_t before = (size_t)(slash - path);
   if (before < sizeof name - 1 || memcmp(slash - (sizeof name - 1), name, sizeof name - 1) != 0)
     return false;
   const char *folder = getenv("MOONFLEET_LUA_DIR");
