@@ -694,7 +694,7 @@ function mf.ThreadPool(workers) end
 function mf.pool() end
 
 ---@class mf.MapOptions
----@field chunksize? integer   items of one job; default: chosen from measured time
+---@field chunksize? integer   items for a worker at once; default: chosen from measured time
 ---@field window? integer   items in flight, results not yet taken included; default: 4 chunks a worker
 ---@field timeout? number   of the whole call; of imap: of each step
 ---@field task_timeout? number   of each item

@@ -225,13 +225,16 @@ void mfi_cells_join(mfi_self *self, mfi_object *core, mfi_ref job) {
   mfi_lock_commit(self, &core->lock);
 }
 
-void mfi_cells_through(mfi_self *self, mfi_object *core, mfi_ref job) {
+bool mfi_cells_through(mfi_self *self, mfi_object *core, mfi_ref job) {
   mfi_job *j = mfi_job_at(self, job);
+  if (first_open(j) != j->cells)
+    return false;
   if (j->state != MFI_JOB_QUEUED)
-    return;
+    return true;
   mfi_change32(self, &core->lock, &j->state, MFI_JOB_RUNNING);
   mfi_change64(self, &core->lock, &mfi_core_of(core)->jobs, mfi_core_of(core)->jobs - 1);
   mfi_lock_commit(self, &core->lock);
+  return true;
 }
 
 // Did it join inside another task?

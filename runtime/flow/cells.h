@@ -59,8 +59,8 @@ void mfi_cells_tell_failure(mfi_self *self, mfi_object *core, mfi_ref job);
 // Is there a cell that can be had, and may the caller join?
 bool mfi_cells_may_join(mfi_self *self, mfi_ref job);
 void mfi_cells_join(mfi_self *self, mfi_object *core, mfi_ref job);
-// All are claimed or ended: QUEUED becomes RUNNING.
-void mfi_cells_through(mfi_self *self, mfi_object *core, mfi_ref job);
+// QUEUED becomes RUNNING, if all are claimed or ended; else false.
+bool mfi_cells_through(mfi_self *self, mfi_object *core, mfi_ref job);
 // The worker in the slot leaves; the last one ends the job, if all cells have ended.
 mfi_ending mfi_cells_leave(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slot *who);
 // Its part of the record, 2 pairs; for mfi_job_finish.

@@ -228,7 +228,8 @@ static mfi_status take(mfi_self *self, mfi_object *core, mfi_ref *out, bool *dro
     *dropped = mfi_job_is_cancelled(self, mfi_job_at(self, job));
     if (*dropped || begin(self, core, job))
       return MFI_OK;
-    mfi_cells_through(self, core, job); // who claimed the last of them died
+    if (!mfi_cells_through(self, core, job)) // else who claimed the last of them died
+      return MFI_EMPTY;
   }
 }
 
