@@ -132,6 +132,30 @@ helper.for_each_backend(function(backend, mf_b)
         function() condition:release() end, function() condition:with(print) end)
     end)
 
+    it("shows who waits until all messages of a queue are done", function()
+      local q = mf.Queue()
+      q:put(1)
+      q:get()
+      shown("at " .. here .. "%d+ until all is done of " .. escaped(q),
+        function() q:task_done() end, function() q:join() end)
+    end)
+
+    it("shows who selects from several", function()
+      local a, b = mf.Queue(), mf.Queue()
+      shown("at " .. here .. "%d+ for the first of several",
+        function() b:put(1) end, function() mf.select { a, b } end)
+    end)
+
+    it("shows who waits for a pool to finish", function()
+      local q = mf.Queue()
+      shown("at " .. here .. "%d+ for Pool%(Slow%) to finish", function() q:put(1) end, function()
+        local pool = mf_b.Pool { workers = 1, name = "Slow" }
+        pool:submit(function() return q:get() end)
+        pool:close()
+        pool:join()
+      end)
+    end)
+
     it("shows who joins a worker", function()
       local q = mf.Queue()
       shown("has waited %d+%.%d s at " .. here .. "%d+ for %a+%([%w:-]+, running%) to end",
@@ -244,6 +268,19 @@ helper.for_each_backend(function(backend, mf_b)
 end)
 
 describe("dump_waits", function()
+  it("shows a worker that is to stop and is not there yet", function()
+    local began = mf.Queue()
+    local thread = mf.Thread(function()
+      began:put(true)
+      os.execute "sleep 0.5" -- a thread ends when the call returns
+    end)
+    thread:start()
+    began:get(long)
+    thread:terminate()
+    until_shown(thread.name, "; it is to stop$")
+    assert.is_true(thread:join(long))
+  end)
+
   it("names the script's line, not one of our own, also where ours lie in a folder", function()
     local pipe <close> = io.popen("pwd")
     for _, folder in ipairs { "", pipe:read("l") .. "/lua" } do
