@@ -322,6 +322,7 @@ function Queue:join(timeout) end
 
 --- One end of a pipe. It is closed when its last handle is closed or collected, or the last worker
 --- that has one ends; a handle in a message on its way counts. What was sent before is received.
+--- (Ends of several pipes that were sent through each other in a circle stay until the program ends.)
 ---@class mf.Connection
 ---@field fd integer   readable while recv would not wait; poll it, do not read or close it
 local Connection = {}

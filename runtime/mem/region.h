@@ -25,6 +25,7 @@
 #endif
 
 #define MFI_PARKING 256
+#define MFI_ANY 4
 
 // Who writes to stdout or stderr now; see flow/stream.h.
 typedef struct mfi_stream_lock {
@@ -58,7 +59,7 @@ typedef struct mfi_region {
   mfi_fault_table faults;
   mfi_stream_lock streams[2];
   mfi_lock waits;                                // guards all slots' `wants`, see sync/deadlock.h
-  _Alignas(64) uint64_t any[8];                  // an event, sync/event.h
+  _Alignas(64) uint64_t any[MFI_ANY][8];         // events, sync/event.h
   _Alignas(64) uint64_t parking[MFI_PARKING][8]; // events of things that come and go, sync/event.h
 } mfi_region;
 

@@ -9,8 +9,9 @@
 #include <limits.h>
 
 #define SLEEPERS 1u
-#define WATCHED 2u
-#define WAKE 4u // what one wake adds
+#define WATCHED(i) (2u << (i)) // somebody may sleep on the region's any[i] because of it
+#define ANY_WATCHED (WATCHED(MFI_ANY) - WATCHED(0))
+#define WAKE WATCHED(MFI_ANY) // what one wake adds
 #define ALL_NOTES (MFI_NOTE_STOP | MFI_NOTE_INTERRUPT | MFI_NOTE_DUE)
 
 #ifdef MFI_TINY
@@ -115,11 +116,18 @@ static void tell_of_no_sleep(mfi_slot *s) {
   store_relaxed(&s->waits_since, (int64_t)0);
 }
 
-// Behind the announcement on `any`: who changes what one of these stands for wakes that.
-static void watch(const mfi_events *all) {
+static uint32_t own_any(const mfi_self *self) { return self->index % MFI_ANY; }
+
+static mfi_event *any_at(mfi_self *self, uint32_t i) {
+  return (mfi_event *)(void *)self->region->any[i];
+}
+
+// Behind the announcement on one's own `any`: who changes what one of these stands for wakes that.
+static void watch(const mfi_self *self, const mfi_events *all) {
+  uint32_t bit = WATCHED(own_any(self));
   for (uint32_t i = 0; i < all->n; i++)
-    if ((load_seqcst(&all->event[i]->word) & WATCHED) == 0)
-      fetch_or_seqcst(&all->event[i]->word, WATCHED);
+    if ((load_seqcst(&all->event[i]->word) & bit) == 0)
+      fetch_or_seqcst(&all->event[i]->word, bit);
 }
 
 // What a worker's start and its tasks touched of its stack below here is given back before it
@@ -147,7 +155,7 @@ static mfi_status sleep_on(mfi_self *self, const bed *b, mfi_ns until) {
   void *what = b->what;
   for (;;) {
     uint32_t word = announce(e);
-    watch(&b->all);
+    watch(self, &b->all);
     if (ready(self, what))
       return MFI_OK;
     if (mfi_is_noted(self->slot))
@@ -214,11 +222,9 @@ mfi_status mfi_event_await(mfi_self *self, mfi_event *e, mfi_ready_fn *ready, vo
   return st == MFI_EMPTY ? mfi_event_sleep(self, e, ready, what, until) : st;
 }
 
-static mfi_event *any_of(mfi_self *self) { return (mfi_event *)(void *)self->region->any; }
-
 mfi_status mfi_event_await_any(mfi_self *self, const mfi_events *all, mfi_ready_fn *ready,
                                void *what, mfi_ns until) {
-  bed b = {.e = any_of(self), .all = *all, .ready = ready, .what = what};
+  bed b = {.e = any_at(self, own_any(self)), .all = *all, .ready = ready, .what = what};
   mfi_status st = await(self, &b, until);
   self->woken = false; // `any` is only woken for all: there is no baton
   return st;
@@ -275,10 +281,12 @@ static void wake_all(mfi_event *e) {
 
 // Who waits for this event among others.
 static void wake_watchers(mfi_self *self, mfi_event *e) {
-  fetch_and_seqcst(&e->word, ~WATCHED);
-  MFI_STEP();
-  if ((load_seqcst(&any_of(self)->word) & SLEEPERS) != 0)
-    wake_all(any_of(self));
+  uint32_t old = fetch_and_seqcst(&e->word, ~ANY_WATCHED);
+  for (uint32_t i = 0; i < MFI_ANY; i++) {
+    MFI_STEP();
+    if ((old & WATCHED(i)) != 0 && (load_seqcst(&any_at(self, i)->word) & SLEEPERS) != 0)
+      wake_all(any_at(self, i));
+  }
 }
 
 void mfi_event_wake_one(mfi_self *self, mfi_event *e) {
@@ -289,7 +297,7 @@ void mfi_event_wake_one(mfi_self *self, mfi_event *e) {
     if (mfi_os_wake(&e->word, 1) == 0)
       wake_all(e);
   }
-  if ((word & WATCHED) != 0)
+  if ((word & ANY_WATCHED) != 0)
     wake_watchers(self, e);
   mfi_event_will_not_wake(self, e);
 }
@@ -298,7 +306,7 @@ void mfi_event_wake_all(mfi_self *self, mfi_event *e) {
   uint32_t word = load_seqcst(&e->word);
   if ((word & SLEEPERS) != 0)
     wake_all(e);
-  if ((word & WATCHED) != 0)
+  if ((word & ANY_WATCHED) != 0)
     wake_watchers(self, e);
   mfi_event_will_not_wake(self, e);
 }
@@ -338,8 +346,11 @@ static void bury_one(mfi_self *self, uint32_t dead, mfi_ref ref) {
   // Whether or not the bits are set: the dead one may have cleared them and not woken.
   wake_all(e);
   mfi_os_wake(&e->word, INT_MAX);
-  wake_watchers(self, e);
-  mfi_os_wake(&any_of(self)->word, INT_MAX);
+  fetch_and_seqcst(&e->word, ~ANY_WATCHED);
+  for (uint32_t i = 0; i < MFI_ANY; i++) {
+    wake_all(any_at(self, i));
+    mfi_os_wake(&any_at(self, i)->word, INT_MAX);
+  }
 }
 
 void mfi_event_bury(mfi_self *self, uint32_t dead_slot) {

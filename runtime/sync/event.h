@@ -1,8 +1,8 @@
 // Events: the only place where workers sleep. Floor 3.
 //
-// An event is an event count on a shared futex: bits 31..2 count wakes, bit 0 says "someone may
-// sleep", bit 1 "someone may sleep on the region's `any` because of it". It goes with a condition
-// that is changed under some lock and can be looked at without it.
+// An event is an event count on a shared futex: bits 31..5 count wakes, bit 0 says "someone may
+// sleep", bit 1 + i "someone may sleep on the region's any[i] because of it". It goes with a
+// condition that is changed under some lock and can be looked at without it.
 //
 // Why no wake is lost: a waker changes the condition, gives the lock, then reads bit 0; a sleeper
 // sets bit 0, then looks at the condition, then sleeps while the word is still the one with its
@@ -15,11 +15,12 @@
 // commit and until after the wake; the burial of either wakes all on it. So a death between any two
 // instructions strands nobody.
 //
-// Who waits for the first of several events (mfi_event_await_any) sleeps on one event that all such
-// waiters of a region share, `any`: sets bit 0 there, then bit 1 in each of its events, then looks
-// at all, then sleeps. A waker that finds bit 1 clears it and wakes all on `any`, besides who
-// sleeps on the event itself: both, as either may leave without taking. Bit 1 outlives its waiter;
-// the next wake clears it, and finds nobody. A waker that dies in between named the event.
+// Who waits for the first of several events (mfi_event_await_any) sleeps on one of the region's few
+// events `any`, which all such waiters share: sets bit 0 there, then bit 1 + i in each of its
+// events, then looks at all, then sleeps. A waker that finds such bits clears them and wakes all on
+// those any[i], besides who sleeps on the event itself: both, as either may leave without taking.
+// The bits outlive their waiter; the next wake clears them, and finds nobody. A waker that dies in
+// between named the event.
 //
 // An event's memory must stay an event while anybody may wake it: a waker holds a reference to what
 // it lies in until the wake is over. Who sends a note has no such reference; it holds the slot's
