@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "flow/stream.h"
 #include "flow/watch.h"
+#include "os/stream.h"
 #include "script/error.h"
 #include "script/exec_job.h"
 #include "script/state.h"
@@ -70,6 +71,13 @@ lua_State *mfi_exec_open(mfi_self *self, mfi_output *output, uint64_t memory_lim
   return mfi_state_open(&c);
 }
 
+// Its output will need streams: the C library's part in that is touched.
+static void try_stream(void) {
+  FILE *file = mfi_os_file_empty();
+  if (file != NULL)
+    fclose(file);
+}
+
 static int open_codec(lua_State *L) {
   mfi_codec_open(L, NULL); // its hooks come with the context
   return 0;
@@ -80,6 +88,7 @@ void *mfi_exec_get_ready(void) {
   lua_State *L = mfi_state_open(&c);
   if (L == NULL)
     return NULL;
+  try_stream();
   lua_pushcfunction(L, open_codec);
   if (lua_pcall(L, 0, 0, 0) == LUA_OK)
     return L;
