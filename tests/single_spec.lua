@@ -52,6 +52,7 @@ helper.for_each_pool(function(backend, new_pool)
       local items = {}
       for i = 1, COUNT do items[i] = i end
       items[30], items[31], items[130] = queue, ("y"):rep(10000), ("z"):rep(200)
+      items[1], items[33], items[200] = ("a"):rep(100000), ("b"):rep(100000), ("c"):rep(1100000)
       local results = pool:map(function(x)
         if x == 90 then return queue end
         return x

@@ -267,14 +267,21 @@ static void end_chunk(scratch *s, uint32_t nitems, uint64_t index) {
 #define MOST_CELLS 84
 #define SHARES 8
 #endif
+#define MOST_BYTES ((size_t)1 << 16) // more of them cannot be cells
 
-// How many of the items that are left are cells of the next job; 1: it is an ordinary one.
-static lua_Integer next_cells(const plan *p, const mfi_core *c, lua_Integer size,
+// How many of the items that are left are for the next job: a chunk, or more as its cells. Cells
+// are written into empty scratch memory.
+static lua_Integer next_items(const plan *p, const mfi_core *c, const scratch *s, lua_Integer size,
                               lua_Integer left) {
-  if (!p->cells || size != 1)
+  if (!p->cells || size != 1 || s->chunks != 0)
     return size < left ? size : left;
   lua_Integer share = left / (SHARES * (c->want == 0 ? 1 : c->want));
   return share < 1 ? 1 : share < MOST_CELLS ? share : MOST_CELLS;
+}
+
+// Are items enough for a job that was to have n of them?
+static bool are_enough(const scratch *s, lua_Integer items, lua_Integer n, lua_Integer size) {
+  return items == n || (n > size && s->size > MOST_BYTES);
 }
 
 // The items written since the last submit: the largest one; 0: not all may be cells.
@@ -338,10 +345,10 @@ static void submit_ones(lua_State *L, mfi_box *b, scratch *s, lua_Integer n, uin
     submit_singles(L, b, s, n, index);
 }
 
-// Submits what was written, n items: as cells where there are more than one of a chunk.
-static void end_and_submit(lua_State *L, mfi_box *b, scratch *s, lua_Integer n, lua_Integer size,
+// The n items that were written are the next job's. cells: or several jobs'.
+static void end_and_submit(lua_State *L, mfi_box *b, scratch *s, lua_Integer n, bool cells,
                            uint64_t index) {
-  if (n > size) {
+  if (cells) {
     submit_ones(L, b, s, n, index);
     return;
   }
@@ -387,14 +394,14 @@ static int batch_list(lua_State *L) {
   const plan *p = plan_of(L);
   const mfi_core *core = mfi_core_of(core_of(b));
   while (i <= j) {
-    lua_Integer n = next_cells(p, core, size, j - i + 1);
-    for (lua_Integer k = 0; k < n; k++) {
-      append_item(L, b->m, s, 9, push_item(L, i + k, star));
+    lua_Integer n = next_items(p, core, s, size, j - i + 1), k = 0;
+    while (!are_enough(s, k, n, size)) {
+      append_item(L, b->m, s, 9, push_item(L, i + k++, star));
       lua_settop(L, 8);
     }
-    end_and_submit(L, b, s, n, size, (uint64_t)index);
-    i += n;
-    index += n;
+    end_and_submit(L, b, s, k, n > size, (uint64_t)index);
+    i += k;
+    index += k;
   }
   submit_chunks(L, b, s, 0);
   mfi_bind_run_serial(L, core_of(b), b->handle, 0);
@@ -415,7 +422,7 @@ static int batch_range(lua_State *L) {
   const plan *p = plan_of(L);
   const mfi_core *core = mfi_core_of(core_of(b));
   for (lua_Integer i = 0; i < count;) {
-    lua_Integer n = next_cells(p, core, size, count - i);
+    lua_Integer n = next_items(p, core, s, size, count - i);
     for (lua_Integer k = 0; k < n; k++, i++) {
       if (integers)
         lua_pushinteger(L, ifirst + i * istep);
@@ -424,7 +431,7 @@ static int batch_range(lua_State *L) {
       append_item(L, b->m, s, 8, 1);
       lua_settop(L, 7);
     }
-    end_and_submit(L, b, s, n, size, (uint64_t)index);
+    end_and_submit(L, b, s, n, n > size, (uint64_t)index);
     index += n;
   }
   submit_chunks(L, b, s, 0);
