@@ -22,12 +22,17 @@ static void close_slot(mfi_self *self, mfi_slot *s) {
 }
 
 static void stop_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
-  MFI_UNUSED(h);
+  uint32_t place;
   MFI_UNUSED(ctx);
+  mfi_status held = mfi_handle_add(self, h, &place);
+  if (held == MFI_CLOSED)
+    return; // it has ended
   // A pool's workers are the pool's, whoever started them. The children of a process that died get
   // a moment to see that it is gone: the warden's affair.
   if (mfi_worker_of(o)->pool == 0 && !mfi_runtime_of(self)->is_warden)
     mfi_worker_stop(self, o, SIGTERM);
+  if (held == MFI_OK)
+    mfi_handle_drop(self, place);
 }
 
 static mfi_death death_of(mfi_self *self, uint32_t slot, const mfi_worker *w, int exitcode) {

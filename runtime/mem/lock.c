@@ -8,6 +8,8 @@
 
 #define NARROW ((uint64_t)1) // in pair.where: a 32-bit word
 
+static char all_threads; // of this process, see base/tsan.h
+
 void mfi_lock_init(mfi_lock *lock) {
   mfi_os_mutex_init(&lock->mutex);
   lock->count = 0;
@@ -33,12 +35,15 @@ void mfi_lock_take(mfi_self *self, mfi_lock *lock) {
   mfi_assert(self->depth < MFI_LOCKS_HELD);
   store_relaxed(&self->slot->locks[self->depth++], mfi_ref_of(self, lock));
   MFI_STEP();
-  if (mfi_os_mutex_lock(&lock->mutex))
+  bool died = mfi_os_mutex_lock(&lock->mutex);
+  mfi_tsan_taken(lock, &all_threads);
+  if (died)
     apply(self, lock);
   lock->filled = 0;
 }
 
 void mfi_lock_give(mfi_self *self, mfi_lock *lock) {
+  mfi_tsan_given(lock, &all_threads);
   MFI_STEP();
   mfi_os_mutex_unlock(&lock->mutex);
   MFI_STEP();

@@ -21,6 +21,7 @@
 #include "base/atomic.h"
 #include "base/fault.h"
 #include "base/ref.h"
+#include "base/tsan.h"
 #include "os/os.h"
 
 #define MFI_PAIRS 20
@@ -31,6 +32,7 @@ typedef struct mfi_lock {
   pthread_mutex_t mutex;
   uint32_t count;  // committed pairs; the only word that recovery trusts
   uint32_t filled; // pairs collected by the holder
+  MFI_TSAN_GIVER
   struct {
     uint64_t where; // offset in the region; bit 0 set: a 32-bit word
     uint64_t value;

@@ -202,9 +202,14 @@ typedef struct family {
 static void stop_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
   family *f = ctx;
   mfi_worker *w = mfi_worker_of(o);
-  MFI_UNUSED(h);
+  uint32_t place;
+  mfi_status held = mfi_handle_add(self, h, &place);
+  if (held == MFI_CLOSED)
+    return; // it has ended
   if (w->pool == 0 && (!f->wait || w->daemon))
     mfi_worker_stop(self, o, SIGTERM);
+  if (held == MFI_OK)
+    mfi_handle_drop(self, place);
 }
 
 // Callbacks that are due do not count.
@@ -226,13 +231,12 @@ static void join(mfi_self *self, mfi_object *o, family *f) {
 static void join_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
   family *f = ctx;
   uint32_t place;
-  if (mfi_worker_of(o)->pool != 0 || (mfi_worker_of(o)->daemon != 0) != f->daemons)
-    return;
   if (f->interrupted && f->wait == false && !f->daemons)
     return;
   if (mfi_handle_add(self, h, &place) != MFI_OK)
     return;
-  join(self, o, f);
+  if (mfi_worker_of(o)->pool == 0 && (mfi_worker_of(o)->daemon != 0) == f->daemons)
+    join(self, o, f);
   mfi_handle_drop(self, place);
 }
 

@@ -79,7 +79,7 @@ void mfi_output_close(mfi_output *o) {
     free(o->streams[i].text);
   }
   if (o->input != NULL)
-    fclose(o->input);
+    mfi_os_file_close(o->input);
   free(o);
 }
 
