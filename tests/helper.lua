@@ -14,6 +14,10 @@ local helper = { mf = mf, assert = luassert }
 --- Seconds after which a test that hangs gives up; nothing waits for it when all is well.
 helper.long = tonumber(os.getenv "MOONFLEET_TEST_LONG") or 30
 
+--- "asan" or "tsan" when that is how the runtime is built: what keeps freed memory for itself, and
+--- is ten times slower.
+helper.sanitizer = ({ asan = "asan", tsan = "tsan" })[os.getenv "MOONFLEET_TEST_BUILD"]
+
 -- Leaks ------------------------------------------------------------------------------------------
 
 local function stat_fields(pid)

@@ -11,8 +11,6 @@
 #include <stdint.h>
 
 #ifdef MFI_TSAN
-#include <unistd.h>
-
 void __tsan_acquire(void *what);
 void __tsan_release(void *what);
 
@@ -21,20 +19,20 @@ typedef struct mfi_tsan_giver {
 } mfi_tsan_giver;
 
 #define MFI_TSAN_GIVER mfi_tsan_giver giver;
-#define mfi_tsan_taken(lock, all)                                                                  \
+#define mfi_tsan_taken(lock, all, pid)                                                             \
   do {                                                                                             \
-    if ((lock)->giver.process != 0 && (lock)->giver.process != (uint32_t)getpid())                 \
+    if ((lock)->giver.process != 0 && (lock)->giver.process != (uint32_t)(pid))                    \
       __tsan_acquire(all);                                                                         \
   } while (0)
-#define mfi_tsan_given(lock, all)                                                                  \
+#define mfi_tsan_given(lock, all, pid)                                                             \
   do {                                                                                             \
     __tsan_release(all);                                                                           \
-    (lock)->giver.process = (uint32_t)getpid();                                                    \
+    (lock)->giver.process = (uint32_t)(pid);                                                       \
   } while (0)
 #else
 #define MFI_TSAN_GIVER
-#define mfi_tsan_taken(lock, all) ((void)(all))
-#define mfi_tsan_given(lock, all) ((void)(all))
+#define mfi_tsan_taken(lock, all, pid) ((void)(all))
+#define mfi_tsan_given(lock, all, pid) ((void)(all))
 #endif
 
 #endif

@@ -36,14 +36,14 @@ void mfi_lock_take(mfi_self *self, mfi_lock *lock) {
   store_relaxed(&self->slot->locks[self->depth++], mfi_ref_of(self, lock));
   MFI_STEP();
   bool died = mfi_os_mutex_lock(&lock->mutex);
-  mfi_tsan_taken(lock, &all_threads);
+  mfi_tsan_taken(lock, &all_threads, mfi_os_pid());
   if (died)
     apply(self, lock);
   lock->filled = 0;
 }
 
 void mfi_lock_give(mfi_self *self, mfi_lock *lock) {
-  mfi_tsan_given(lock, &all_threads);
+  mfi_tsan_given(lock, &all_threads, mfi_os_pid());
   MFI_STEP();
   mfi_os_mutex_unlock(&lock->mutex);
   MFI_STEP();
