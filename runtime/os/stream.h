@@ -19,7 +19,5 @@ FILE *mfi_os_file_writing(ssize_t (*write)(void *ud, const char *data, size_t si
 void mfi_os_file_close(FILE *file); // one of these; fd stays open
 // A FILE that is at its end.
 FILE *mfi_os_file_empty(void);
-// Closes one of these; the descriptor is not its own and stays open.
-void mfi_os_file_close(FILE *file);
 
 #endif

@@ -54,8 +54,3 @@ FILE *mfi_os_file_empty(void) {
     setvbuf(file, NULL, _IONBF, 0);
   return file;
 }
-
-void mfi_os_file_close(FILE *file) {
-  set_fileno(file, -1); // who watches closes would take it for the descriptor's
-  fclose(file);
-}
