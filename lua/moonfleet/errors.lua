@@ -105,6 +105,13 @@ function outcomes.memory_limit(label, value)
   return core.error("memory_limit", place(label, item) .. " needed more than its memory_limit")
 end
 
+-- A task whose own error found no room is told of by a death, too.
+function outcomes.no_memory(label, value)
+  if core.is_error(value) then return value end
+  return core.error("no_memory", place(label, type(value) == "table" and value.item or nil) ..
+    " failed, and there is no shared memory left for its error")
+end
+
 function outcomes.cancelled(label, death)
   return core.error("cancelled", place(label, death and death.item) .. " was cancelled")
 end

@@ -18,11 +18,19 @@ end
 
 -- Taking results ---------------------------------------------------------------------------------
 
+-- Is it the one to raise, of these two? What was dropped because of another is not.
+local function comes_first(failure, other)
+  if not other then return true end
+  local dropped, was_dropped = failure.status == "cancelled", other.status == "cancelled"
+  if dropped ~= was_dropped then return was_dropped end
+  return failure.index < other.index
+end
+
 local function note(work, failures)
   for _, failure in ipairs(failures or {}) do
     if work.collect then
       work.results[failure.index] = work:collected(failure)
-    elseif not work.failure or failure.index < work.failure.index then
+    elseif comes_first(failure, work.failure) then
       work.failure = failure
     end
   end

@@ -40,4 +40,12 @@ void mfi_fault_hit(mfi_fault_table *table, mfi_fault_point point) {
     die();
   }
 }
+
+bool mfi_fault_denies(mfi_fault_table *table) {
+  uint64_t left = load_seqcst(&table->allowed);
+  while (left > 1)
+    if (cas_seqcst(&table->allowed, &left, left - 1))
+      return false;
+  return left == 1;
+}
 #endif

@@ -7,11 +7,13 @@
 //                     the operation gets through.
 //   MFI_FAULT(point)  a named race; armed from a test, in memory that all workers see, it kills the
 //                     worker that reaches it. Its hits are counted, so that a test can tell.
+//   MFI_DENIED()      before shared memory is given out: from the nth time on there is none.
 #ifndef MFI_BASE_FAULT_H
 #define MFI_BASE_FAULT_H
 
 #include "base/atomic.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef enum mfi_fault_point {
@@ -31,6 +33,7 @@ typedef enum mfi_fault_point {
 typedef struct mfi_fault_table {
   uint32_t armed[MFI_FAULT_POINTS];
   uint32_t hits[MFI_FAULT_POINTS];
+  uint64_t allowed; // 0: no limit; n: what is asked for gets n - 1 times something. Atomic
 } mfi_fault_table;
 
 #ifdef MFI_FAULTS
@@ -43,9 +46,12 @@ void mfi_fault_hit(mfi_fault_table *table, mfi_fault_point point);
       mfi_fault_step();                                                                            \
   } while (0)
 #define MFI_FAULT(table, point) mfi_fault_hit((table), (point))
+bool mfi_fault_denies(mfi_fault_table *table);
+#define MFI_DENIED(table) mfi_fault_denies(table)
 #else
 #define MFI_STEP() keep_program_order()
 #define MFI_FAULT(table, point) ((void)(table))
+#define MFI_DENIED(table) ((void)(table), false)
 #endif
 
 // The points' names, for tests; NULL past the last.

@@ -6,6 +6,7 @@
 #include "flow/pool_queue.h"
 #include "flow/spec.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,26 +35,6 @@ static mfi_status fill(mfi_self *self, mfi_core *c, const mfi_pool_config *confi
   mfi_lock_commit(self, lock);
   mfi_lock_give(self, lock);
   return MFI_OK;
-}
-
-mfi_status mfi_pool_make(mfi_self *self, const mfi_pool_config *config, mfi_handle *out,
-                         uint32_t *place) {
-  uint32_t core_place;
-  mfi_handle core = mfi_object_make(self, MFI_KIND_CORE, &core_place);
-  if (core == 0)
-    return MFI_NOMEM;
-  mfi_status st = fill(self, mfi_core_of(mfi_object_of(self, core)), config);
-  if (st == MFI_OK) {
-    *out = mfi_object_make(self, MFI_KIND_POOL, place);
-    if (*out == 0)
-      st = MFI_NOMEM;
-  }
-  if (st == MFI_OK)
-    st = mfi_handle_hold(self, core, &((mfi_pool *)(void *)mfi_object_of(self, *out)->body)->core);
-  if (st == MFI_OK)
-    mfi_pool_heal(self, mfi_object_of(self, core));
-  mfi_handle_drop(self, core_place);
-  return st;
 }
 
 mfi_object *mfi_pool_core(mfi_self *self, mfi_handle pool) {
@@ -113,20 +94,60 @@ static mfi_status start_one(mfi_self *self, mfi_object *core, uint32_t number, u
   mfi_worker *w = mfi_worker_of(mfi_object_of(self, h));
   w->epoch = epoch;
   w->calls = load_acquire(&c->call_count);
-  st = mfi_worker_start(self, h, NULL); // one that fails counts itself out
+  st = mfi_worker_start(self, h, NULL);
+  int error = errno;
+  if (load_acquire(&w->state) == MFI_WORKER_NEW) // else its end counts it out
+    count_out(self, core);
   mfi_handle_drop(self, place);
+  errno = error;
   return st;
 }
 
-void mfi_pool_heal(mfi_self *self, mfi_object *core) {
+// MFI_OK, or why the pool has no worker at all.
+static mfi_status heal(mfi_self *self, mfi_object *core) {
   uint32_t number, epoch;
   while (count_in(self, core, &number, &epoch)) {
-    if (start_one(self, core, number, epoch) == MFI_OK)
-      continue;
-    if (mfi_core_of(core)->alive == 0)
-      mfi_pool_break(self, core, NULL);
-    return;
+    mfi_status st = start_one(self, core, number, epoch);
+    if (st != MFI_OK)
+      return load_acquire(&mfi_core_of(core)->alive) == 0 ? st : MFI_OK;
   }
+  return MFI_OK;
+}
+
+void mfi_pool_heal(mfi_self *self, mfi_object *core) {
+  if (heal(self, core) != MFI_OK)
+    mfi_pool_break(self, core, NULL);
+}
+
+// The caller's reference goes to *place, where all is well.
+static mfi_status make_handle(mfi_self *self, mfi_handle core, mfi_handle *out, uint32_t *place) {
+  *out = mfi_object_make(self, MFI_KIND_POOL, place);
+  if (*out == 0)
+    return MFI_NOMEM;
+  mfi_pool *p = (mfi_pool *)(void *)mfi_object_of(self, *out)->body;
+  mfi_status st = mfi_handle_hold(self, core, &p->core);
+  if (st == MFI_OK)
+    st = heal(self, mfi_object_of(self, core));
+  int error = errno;
+  if (st != MFI_OK)
+    mfi_handle_drop(self, *place);
+  errno = error;
+  return st;
+}
+
+mfi_status mfi_pool_make(mfi_self *self, const mfi_pool_config *config, mfi_handle *out,
+                         uint32_t *place) {
+  uint32_t core_place;
+  mfi_handle core = mfi_object_make(self, MFI_KIND_CORE, &core_place);
+  if (core == 0)
+    return MFI_NOMEM;
+  mfi_status st = fill(self, mfi_core_of(mfi_object_of(self, core)), config);
+  if (st == MFI_OK)
+    st = make_handle(self, core, out, place);
+  int error = errno;
+  mfi_handle_drop(self, core_place);
+  errno = error;
+  return st;
 }
 
 // ---- Workers go

@@ -158,7 +158,7 @@ static mfi_ref try_alloc(mfi_self *self, size_t size, mfi_block_kind kind, uint6
 }
 
 static mfi_ref alloc(mfi_self *self, size_t size, mfi_block_kind kind, uint64_t *used) {
-  if (size > self->region->heap.limit)
+  if (size > self->region->heap.limit || MFI_DENIED(&self->region->faults))
     return 0;
   mfi_ref ref = try_alloc(self, size, kind, used);
   if (ref == 0 && mfi_heap_reclaim(self))

@@ -43,7 +43,7 @@ static void clear_body(mfi_object *o) {
 mfi_handle mfi_object_make(mfi_self *self, mfi_object_kind kind, uint32_t *place) {
   mfi_region *r = self->region;
   mfi_handle h = 0;
-  if (mfi_place_reserve(self, place) != MFI_OK)
+  if (MFI_DENIED(&r->faults) || mfi_place_reserve(self, place) != MFI_OK)
     return 0;
   mfi_lock *lock = &r->objects_lock;
   mfi_lock_take(self, lock);

@@ -35,6 +35,8 @@ static void clear(mfi_slot *s) {
 
 uint32_t mfi_slot_take(mfi_self *self) {
   mfi_region *r = self->region;
+  if (MFI_DENIED(&r->faults))
+    return 0;
   mfi_lock_take(self, &r->slots_lock);
   uint64_t index = r->free_slot;
   bool recycled = index != 0;

@@ -42,9 +42,12 @@ static mfi_status end_item(const job_run *r, mfi_status status, const mfi_source
 
 // ---- The function of a batch
 
+// NULL: the image could not be held. [-1, +0, v]
 static int decode_image(lua_State *L) {
   const mfi_body *body = lua_touserdata(L, 1);
   mfi_context *m = mfi_context_of(L);
+  if (body == NULL)
+    mfi_error_raise(L, "no_memory", "no shared memory to read the function");
   mfi_message message = {.bytes = mfi_message_bytes((mfi_body *)(uintptr_t)body),
                          .size = body->size,
                          .refs = body->refs,
@@ -67,16 +70,20 @@ static bool load_function(mfi_context *m, const mfi_job *j, int *status) {
   uint32_t place;
   mfi_handle h = load_acquire(&j->batch);
   *status = LUA_OK;
-  if (h == 0 || mfi_handle_add(m->self, h, &place) != MFI_OK)
+  mfi_status held = h == 0 ? MFI_CLOSED : mfi_handle_add(m->self, h, &place);
+  if (held == MFI_CLOSED)
     return false;
-  mfi_batch *b = mfi_batch_of(mfi_object_of(m->self, h));
+  mfi_body *image = NULL;
+  if (held == MFI_OK)
+    image = mfi_message_body(m->self, mfi_batch_of(mfi_object_of(m->self, h))->image);
   lua_pushcfunction(L, decode_image);
-  lua_pushlightuserdata(L, mfi_message_body(m->self, b->image));
+  lua_pushlightuserdata(L, image);
   m->serial = 0;
   *status = lua_pcall(L, 1, 0, 0);
   if (*status == LUA_OK)
     m->serial = j->number;
-  mfi_handle_drop(m->self, place);
+  if (held == MFI_OK)
+    mfi_handle_drop(m->self, place);
   return true;
 }
 
@@ -170,6 +177,8 @@ static void fail_item(lua_State *L, job_run *r, int status) {
   lua_pushinteger(L, why);
   if (lua_pcall(L, 3, 0, 0) == LUA_OK)
     return;
+  if (why == MFI_FAILED) // its error value is lost
+    why = MFI_NOMEM;
   mfi_death none = {0};
   memcpy(none.worker, r->m->self->slot->name, sizeof none.worker);
   if (r->cells)

@@ -1,7 +1,10 @@
 // Walks every failure of Lua's allocator through typical calls: from the nth allocation on there is
 // no memory, for n = 1, 2, 3 … until the call gets through. Each time it ends with an error that
 // says so, nothing is left over in the region, and the next call works.
+#include "base/fault.h"
 #include "check.h"
+#include "mem/region.h"
+#include "script/context.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -19,6 +22,8 @@ static struct {
   bool armed, hit;
   long left; // allocations that succeed
 } memory;
+
+static mfi_fault_table *shared; // NULL: it is Lua's memory that is wanting
 
 static void *alloc(void *ud, void *block, size_t old_size, size_t new_size) {
   (void)ud;
@@ -42,6 +47,7 @@ static const char common[] = "mf = require 'moonfleet'\n"
                              "threads, serial = mf.ThreadPool(1), mf.Pool{backend='serial'}\n"
                              "function left_over()\n"
                              "  mf.poll() for _ = 1, 4 do collectgarbage() end\n"
+                             "  for _ = 1, 2 do threads:apply(collectgarbage) end\n"
                              "  local a = core.audit()\n"
                              "  return a.blocks, a.objects, a.slots\n"
                              "end\n";
@@ -96,6 +102,18 @@ static const scenario scenarios[] = {
                 "t:start() assert(t:result(long) == 3) assert(t:exception() == nil) t:close()"},
     {"processes", "local p = mf.Process(function(x) return { x } end, 4) p:start()\n"
                   "assert(p:result(long)[1] == 4) assert(p.exitcode == 0)"},
+    {"pools of threads", "local p <close> = mf.ThreadPool(2) assert(p:apply(math.abs, { -1 }) == 1)"
+                         "p:resize(1) p:everywhere(math.abs, 1)"},
+    {"pools of processes", "local p <close> = mf.Pool{ workers = 1, initializer = function() end }"
+                           "assert(p:map(math.abs, { -1, -2 })[2] == 2)"},
+    {"iterators of threads",
+     "local sum = 0 for i, v in threads:imap_unordered(function(x) return { x } end, { 1, 2, 3 }, "
+     "{ chunksize = 1 }) do sum = sum + v[1] end assert(sum == 6)"},
+    {"classes", "local C = mf.Thread:extend{ run = function(self) return self.a end }\n"
+                "local t = C{ a = { 5 } } t:start() assert(t:result(long)[1] == 5)"},
+    {"calls in workers", "local f = threads:submit(function(n) local q = mf.Queue(n) q:put{ n }\n"
+                         "return q, mf.current_process().name end, 5)\n"
+                         "local q = f:get(long) assert(q:get(0)[1] == 5)"},
     {"locks", "local l, r, s, b = mf.Lock(), mf.RLock(), mf.Semaphore(1), mf.BoundedSemaphore(2)\n"
               "l:with(function() r:acquire() r:acquire() r:release() r:release() end)\n"
               "s:acquire() s:release() b:acquire() b:release()\n"
@@ -163,14 +181,28 @@ static bool is_about_memory(lua_State *L) {
   return is;
 }
 
+static void begin_want(long n) {
+  memory.left = n;
+  memory.hit = false;
+  memory.armed = shared == NULL;
+  if (shared != NULL)
+    store_seqcst(&shared->allowed, (uint64_t)n + 1);
+}
+
+static void end_want(void) {
+  memory.armed = false;
+  if (shared == NULL)
+    return;
+  memory.hit = load_seqcst(&shared->allowed) == 1;
+  store_seqcst(&shared->allowed, (uint64_t)0);
+}
+
 // Runs the function at the top; was there memory enough?
 static bool try_with(lua_State *L, long n, const char *name) {
   lua_pushvalue(L, -1);
-  memory.left = n;
-  memory.hit = false;
-  memory.armed = true;
+  begin_want(n);
   int status = lua_pcall(L, 0, 0, 0);
-  memory.armed = false;
+  end_want();
   if (status == LUA_OK)
     return !memory.hit;
   if (!is_about_memory(L)) {
@@ -206,21 +238,32 @@ static void walk(lua_State *L, const scenario *s) {
   lua_settop(L, 0);
 }
 
+static void walk_all(lua_State *L, const char *only, const char *what) {
+  for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
+    if (only != NULL && strcmp(only, scenarios[i].name) != 0)
+      continue;
+    check_failed_here = 0;
+    walk(L, &scenarios[i]);
+    printf("%s %s without %s\n", check_failed_here ? "not ok" : "ok", scenarios[i].name, what);
+    fflush(stdout);
+    check_failed_tests += check_failed_here != 0;
+  }
+}
+
 int main(int argc, char **argv) {
+  const char *only = argc > 1 ? argv[1] : NULL;
   lua_State *L = lua_newstate(alloc, NULL);
   luaL_openlibs(L);
   luaL_requiref(L, "moonfleet", luaopen_moonfleet, 0);
   lua_pop(L, 1);
   run(L, common);
-  for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
-    if (argc > 1 && strcmp(argv[1], scenarios[i].name) != 0)
-      continue;
-    check_failed_here = 0;
-    walk(L, &scenarios[i]);
-    printf("%s %s without memory\n", check_failed_here ? "not ok" : "ok", scenarios[i].name);
-    fflush(stdout);
-    check_failed_tests += check_failed_here != 0;
-  }
+  walk_all(L, only, "memory");
+#ifdef MFI_FAULTS
+  shared = &mfi_context_of(L)->self->region->faults;
+  walk_all(L, only, "shared memory");
+#else
+  printf("skip shared memory that is wanting\n");
+#endif
   lua_close(L);
   return check_done();
 }
