@@ -52,7 +52,7 @@ void mfi_place_here(mfi_self *self, mfi_place *out) {
   mfi_stop *s = mfi_stop_current();
   lua_Debug ar;
   MFI_UNUSED(self);
-  if (s == NULL || s->running == NULL)
+  if (s == NULL || s->closed)
     return;
   for (int level = 1; lua_getstack(s->running, level, &ar); level++)
     if (look_at(s->running, &ar, out))
