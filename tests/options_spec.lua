@@ -57,6 +57,41 @@ describe("options table", function()
   end)
 end)
 
+describe("list of arguments", function()
+  local bad = "bad list of arguments %(its n is "
+
+  it("has an n that is a count, wherever it is given", function()
+    local pool <close> = mf.Pool { backend = "serial" }
+    local function count(...) return select("#", ...) end
+    for _, n in ipairs { -1, 2.5, (1 << 32) + 1, "two" } do
+      local list = { 1, 2, n = n }
+      helper.misuse_like(bad, pool.apply, pool, count, list)
+      helper.misuse_like(bad, function() return pool:submit { target = count, args = list } end)
+      for _, call in ipairs { function() pool:starmap(count, { list }) end,
+        function() mf.Process { target = count, args = list }:start() end } do
+        local err = helper.raised(call)
+        assert.is_truthy(tostring(err):find(bad), tostring(err))
+      end
+    end
+    assert.are.equal(3, pool:apply(count, { n = 3.0 }))
+    assert.are.equal(3, pool:starmap(count, { { n = 3 } })[1])
+  end)
+end)
+
+describe("name", function()
+  it("of a worker fits, or is refused", function()
+    local longest = ("x"):rep(63)
+    assert.are.equal(longest, mf.Process { target = nothing, name = longest }.name)
+    for _, name in ipairs { ("x"):rep(64), "a\0b" } do
+      helper.misuse_like("^bad argument to 'Process' %(option 'name': text of at most 63 bytes, ",
+        function() mf.Process { target = nothing, name = name } end)
+      local thread = mf.Thread(nothing)
+      helper.misuse_like("^cannot set field 'name' of a Process: text of at most 63 bytes, ",
+        function() thread.name = name end)
+    end
+  end)
+end)
+
 describe("timeout", function()
   local function waits()
     local worker = mf.Process(nothing)

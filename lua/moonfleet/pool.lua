@@ -33,9 +33,17 @@ local known = {
 -- Longer names would not fit where the runtime keeps them, with the worker's number behind.
 local LONGEST_NAME <const> = 40
 
+local MOST_ARGUMENTS <const> = 900000 -- of the million places that a Lua stack has
+
 local function list_of(args)
   args = args or {}
-  return table.pack(table.unpack(args, 1, args.n or #args))
+  local n = args.n
+  local count = n == nil and #args or math.tointeger(n)
+  if not count or count < 0 or count > MOST_ARGUMENTS then
+    check.fail(("bad list of arguments (its n is %s; 0 to %d expected)")
+      :format(tostring(n or count), MOST_ARGUMENTS))
+  end
+  return table.pack(table.unpack(args, 1, count))
 end
 
 local function check_name(name, option)

@@ -102,9 +102,18 @@ local function place_of(target)
   return #place > 95 and "..." .. place:sub(-92) or place
 end
 
+-- Where the runtime keeps names there is room for so many bytes, the last of them a zero.
+local LONGEST_NAME <const> = 63
+
+local function fits(name) return #name <= LONGEST_NAME and not name:find("\0", 1, true) end
+
 --- A worker that is not started. o: checked options, the backend among them.
 ---@param run? function   of a subclass, which has no target
 function process.make(o, run)
+  if o.name and not fits(o.name) then
+    check.bad_option(o.backend == "thread" and "Thread" or "Process", "name",
+      ("text of at most %d bytes, without zeros,"):format(LONGEST_NAME), o.name)
+  end
   local place = place_of(run or o.target)
   local p = core.worker(o.backend, o.name, o.daemon or false, o.memory_limit, place)
   local args = o.args or { n = 0 }
@@ -315,6 +324,10 @@ function process.write(p, key, value)
   if type(value) ~= kind then
     check.fail(("cannot set field '%s' of a Process: %s expected, got %s"):format(key, kind,
       check.what(value)))
+  end
+  if kind == "string" and not fits(value) then
+    check.fail(("cannot set field 'name' of a Process: text of at most %d bytes, without zeros, " ..
+      "expected"):format(LONGEST_NAME))
   end
   if core.extra(p).last or state_of(p) ~= "new" then
     check.fail(("cannot set field '%s' of %s: it was started already"):format(key,

@@ -366,10 +366,7 @@ static int push_item(lua_State *L, lua_Integer i, bool star) {
   if (!lua_istable(L, t))
     return luaL_error(L, "bad item #%I (table of arguments expected, got %s)", (LUAI_UACINT)i,
                       luaL_typename(L, t));
-  lua_getfield(L, t, "n");
-  int n = lua_isinteger(L, -1) ? (int)lua_tointeger(L, -1) : (int)luaL_len(L, t);
-  lua_pop(L, 1);
-  luaL_checkstack(L, n + 10, "too many arguments");
+  int n = mfi_bind_count(L, t);
   for (int k = 1; k <= n; k++)
     lua_geti(L, t, k);
   lua_remove(L, t);
@@ -442,23 +439,19 @@ static int batch_range(lua_State *L) {
 // core.batch_everywhere(b, args)
 static int batch_everywhere(lua_State *L) {
   mfi_box *b = check(L);
-  uint64_t ids[1024];
-  uint32_t workers = mfi_pool_workers(b->m->self, core_of(b), ids, 1024);
   lua_settop(L, 2);
   flush(L, b);
   scratch *s = push_scratch(L);
-  for (uint32_t i = 0; i < workers && i < 1024; i++) {
-    int n = 0;
-    if (lua_istable(L, 2)) {
-      lua_getfield(L, 2, "n");
-      n = lua_isinteger(L, -1) ? (int)lua_tointeger(L, -1) : (int)lua_rawlen(L, 2);
-      lua_pop(L, 1);
-      luaL_checkstack(L, n + 10, "too many arguments");
-      for (int k = 1; k <= n; k++)
-        lua_rawgeti(L, 2, k);
-    }
-    append_item(L, b->m, s, 4, n);
-    lua_settop(L, 3);
+  uint32_t room = (uint32_t)load_acquire(&b->m->self->region->slots_top);
+  uint64_t *ids = lua_newuserdatauv(L, room * sizeof *ids, 0);
+  uint32_t workers = mfi_pool_workers(b->m->self, core_of(b), ids, room);
+  workers = workers < room ? workers : room;
+  for (uint32_t i = 0; i < workers; i++) {
+    int n = lua_istable(L, 2) ? mfi_bind_count(L, 2) : 0;
+    for (int k = 1; k <= n; k++)
+      lua_rawgeti(L, 2, k);
+    append_item(L, b->m, s, 5, n);
+    lua_settop(L, 4);
     end_chunk(s, 1, i + 1);
     submit_chunks(L, b, s, ids[i]);
   }

@@ -9,6 +9,10 @@ void mfi_bind_encode_context(lua_State *L, int idx, mfi_parcel *p);
 // Encodes f, kwargs and the list args, at these indices, as one kept message. [-0, +1, v]
 void mfi_bind_encode_call(lua_State *L, int f, int args, int kwargs, mfi_encoded *out);
 
+// How many arguments the list at idx holds: `n`, else its length; raises for what is no such
+// number. There is room on the stack for them. [-0, +0, v]
+int mfi_bind_count(lua_State *L, int idx);
+
 const char *mfi_bind_backend(uint32_t backend);
 void mfi_bind_push_death(lua_State *L, const mfi_death *d); // [-0, +1, m]
 

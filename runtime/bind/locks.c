@@ -104,7 +104,8 @@ static int lock_release(lua_State *L) {
   const char *kind = condition ? "Condition" : mfi_bind_kind_name(b->kind);
   if (is_lock(b))
     return luaL_error(L, "cannot release a %s that this worker does not hold", kind);
-  return luaL_error(L, "cannot release a %s above its initial value", kind);
+  const char *most = b->kind == MFI_KIND_BOUNDED ? "its initial value" : "math.maxinteger";
+  return luaL_error(L, "cannot release a %s above %s", kind, most);
 }
 
 static int lock_locked(lua_State *L) {

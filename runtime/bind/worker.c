@@ -58,6 +58,23 @@ void mfi_bind_encode_context(lua_State *L, int idx, mfi_parcel *p) {
   mfi_encoded_keep(m->codec, L, &p->part[0]);
 }
 
+#define MOST_ARGUMENTS 900000 // of the million places that a Lua stack has
+
+int mfi_bind_count(lua_State *L, int idx) {
+  int whole = 1;
+  lua_Integer n;
+  if (lua_getfield(L, idx, "n") == LUA_TNIL)
+    n = luaL_len(L, idx);
+  else
+    n = lua_tointegerx(L, -1, &whole);
+  if (!whole || n < 0 || n > MOST_ARGUMENTS)
+    luaL_error(L, "bad list of arguments (its n is %s; 0 to %d expected)",
+               luaL_tolstring(L, -1, NULL), MOST_ARGUMENTS);
+  lua_pop(L, 1);
+  luaL_checkstack(L, (int)n + 10, "too many arguments");
+  return (int)n;
+}
+
 // Pushes f, kwargs, args… from the indices given and encodes them, kept. [-0, +1, v]
 void mfi_bind_encode_call(lua_State *L, int f, int args, int kwargs, mfi_encoded *out) {
   mfi_context *m = mfi_bind_context(L);
@@ -69,12 +86,7 @@ void mfi_bind_encode_call(lua_State *L, int f, int args, int kwargs, mfi_encoded
     lua_pushvalue(L, kwargs);
   int n = 0;
   if (lua_istable(L, args)) {
-    if (lua_getfield(L, args, "n") == LUA_TNUMBER)
-      n = (int)lua_tointeger(L, -1);
-    else
-      n = (int)lua_rawlen(L, args);
-    lua_pop(L, 1);
-    luaL_checkstack(L, n + 10, "too many arguments");
+    n = mfi_bind_count(L, args);
     for (int i = 1; i <= n; i++)
       lua_rawgeti(L, args, i);
   }
@@ -239,29 +251,40 @@ static int worker_close(lua_State *L) {
 // ---- Relatives
 
 typedef struct found {
-  mfi_handle handle[1024];
-  int n;
+  uint64_t n, room;
+  mfi_handle handle[];
 } found;
 
 static void find_child(mfi_self *self, mfi_handle h, mfi_object *o, void *ctx) {
   found *f = ctx;
   (void)self;
-  if (mfi_worker_of(o)->pool == 0 && f->n < 1024)
+  if (mfi_worker_of(o)->pool == 0 && f->n < f->room)
     f->handle[f->n++] = h;
 }
 
+static int push_child(lua_State *L) {
+  mfi_bind_push(L, *(mfi_handle *)lua_touserdata(L, 1));
+  return 1;
+}
+
+// Whoever is gone by now is left out.
 static int core_children(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
-  found *f = lua_newuserdatauv(L, sizeof *f, 0);
-  f->n = 0;
+  uint64_t room = load_acquire(&m->self->region->slots_top);
+  found *f = lua_newuserdatauv(L, sizeof *f + room * sizeof(mfi_handle), 0);
+  *f = (found){.room = room};
   mfi_worker_each(m->self, mfi_slot_id(m->self, m->self->index), find_child, f);
   lua_newtable(L);
-  int n = 0;
-  for (int i = 0; i < f->n; i++) {
-    if (mfi_handle_kind(m->self, f->handle[i]) != MFI_KIND_WORKER)
-      continue;
-    mfi_bind_push(L, f->handle[i]);
-    lua_rawseti(L, -2, ++n);
+  lua_Integer n = 0;
+  for (uint64_t i = 0; i < f->n; i++) {
+    lua_pushcfunction(L, push_child);
+    lua_pushlightuserdata(L, &f->handle[i]);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK)
+      lua_rawseti(L, -2, ++n);
+    else if (mfi_error_is(L, -1, "closed"))
+      lua_pop(L, 1);
+    else
+      lua_error(L);
   }
   return 1;
 }

@@ -103,19 +103,18 @@ static mfi_status start_one(mfi_self *self, mfi_object *core, uint32_t number, u
   return st;
 }
 
-// MFI_OK, or why the pool has no worker at all.
+// MFI_OK: it has all that it wants; else why it has not.
 static mfi_status heal(mfi_self *self, mfi_object *core) {
   uint32_t number, epoch;
-  while (count_in(self, core, &number, &epoch)) {
-    mfi_status st = start_one(self, core, number, epoch);
-    if (st != MFI_OK)
-      return load_acquire(&mfi_core_of(core)->alive) == 0 ? st : MFI_OK;
-  }
-  return MFI_OK;
+  mfi_status st = MFI_OK;
+  while (st == MFI_OK && count_in(self, core, &number, &epoch))
+    st = start_one(self, core, number, epoch);
+  return st;
 }
 
+// With fewer it goes on, without any it cannot.
 void mfi_pool_heal(mfi_self *self, mfi_object *core) {
-  if (heal(self, core) != MFI_OK)
+  if (heal(self, core) != MFI_OK && load_acquire(&mfi_core_of(core)->alive) == 0)
     mfi_pool_break(self, core, NULL);
 }
 

@@ -204,7 +204,8 @@ mfi_status mfi_semaphore_release(mfi_self *self, mfi_object *o, uint32_t place, 
   mfi_semaphore *s = semaphore_of(o);
   mfi_held *entry = mfi_handle_entry(self, place);
   mfi_lock_take(self, &o->lock);
-  bool fits = o->kind != MFI_KIND_BOUNDED || n <= s->limit - s->value;
+  uint64_t most = o->kind == MFI_KIND_BOUNDED ? s->limit : INT64_MAX;
+  bool fits = n <= most - s->value;
   if (fits) {
     uint64_t own = entry->aux < n ? entry->aux : n;
     mfi_event_will_wake(self, &s->freed);
