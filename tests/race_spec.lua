@@ -41,6 +41,25 @@ describe("race", function()
     assert.are.equal(lost, died)
   end
 
+  it("of a worker killed when the job has ended tells the callbacks within q:get", function()
+    for _, call in ipairs {
+      function(pool, queue)
+        pool:map_async(function(x) return x end, { 1, 2 }, { chunksize = 2 },
+          function(list) queue:put(list.n) end)
+      end,
+      function(pool, queue)
+        pool:apply_async(function() return 2 end, nil, nil, function(x) queue:put(x) end)
+      end,
+    } do
+      local pool <close> = mf.Pool { workers = 1, backend = "process" }
+      local queue = mf.Queue()
+      kill_at("job_ended", 1, function()
+        call(pool, queue)
+        assert.are.equal(2, queue:get(long))
+      end)
+    end
+  end)
+
   for _, case in ipairs {
     { "before_pickup", 2, 0, "before it takes a job loses nothing" },
     { "picked_up", 2, 0, "between taking a job and beginning an item loses nothing" },
