@@ -110,6 +110,27 @@ describe("race", function()
     pool:join(long)
   end)
 
+  it("of a submitter killed before it woke a worker leaves the job to a spare one", function()
+    local gate, queue = mf.Event(), mf.Queue()
+    local other <close> = mf.Pool { workers = 1, backend = "process" }
+    local pool <close> = mf.Pool { workers = 1, backend = "process" }
+    local waits = other:submit(function() gate:wait() end)
+    local sleeper = pool:submit(function()
+      queue:put "begun"
+      waits:get()
+    end)
+    assert.are.equal("begun", (queue:get(long)))
+    mf.sleep(0.05) -- the pool's worker sleeps inside its task
+    kill_at("submitted", 1, function()
+      local submitter = mf.spawn(function() pool:submit(function() queue:put "ran" end) end)
+      submitter:join(long)
+      assert.are.equal(-9, submitter.exitcode)
+    end)
+    assert.are.equal("ran", (queue:get(long)))
+    gate:set()
+    sleeper:get(long)
+  end)
+
   it("of a consumer killed when it has taken a message takes that one along, no other", function()
     local queue = mf.Queue()
     for i = 1, 10 do queue:put(i) end

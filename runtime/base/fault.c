@@ -4,8 +4,8 @@
 #include <stddef.h>
 
 static const char *const names[MFI_FAULT_POINTS] = {
-    "before_pickup", "picked_up",   "item_begun", "result_stored", "item_ended",
-    "job_ended",     "initializer", "get_taken",  "put_ready",
+    "submitted",  "before_pickup", "picked_up",   "item_begun", "result_stored",
+    "item_ended", "job_ended",     "initializer", "get_taken",  "put_ready",
 };
 
 const char *mfi_fault_name(int point) {

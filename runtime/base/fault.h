@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 typedef enum mfi_fault_point {
+  MFI_FAULT_SUBMITTED,     // a job is queued, nobody was woken
   MFI_FAULT_BEFORE_PICKUP, // a pool worker looks for work, has taken nothing
   MFI_FAULT_PICKED_UP,     // the job is its own, no item has begun
   MFI_FAULT_ITEM_BEGUN,    // an item has begun, its function was not yet called

@@ -113,17 +113,32 @@ static mfi_status submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_obje
   return MFI_OK;
 }
 
-// After jobs were queued: when all workers sleep inside tasks, a spare one takes them. Who falls
-// asleep looks at the queue behind that, so that one of the two sees the other.
+// When all workers sleep inside tasks, a spare one takes what is queued.
+static void heal_if_asleep(mfi_self *self, mfi_object *core) {
+  mfi_core *c = mfi_core_of(core);
+  uint32_t asleep = load_acquire(&c->asleep);
+  if (asleep != 0 && asleep >= load_acquire(&c->alive))
+    mfi_pool_heal(self, core);
+}
+
+// After jobs were queued. Who falls asleep looks at the queue behind that, so that one of the two
+// sees the other.
 static void wake_or_heal(mfi_self *self, mfi_object *core, bool one) {
   mfi_core *c = mfi_core_of(core);
+  MFI_FAULT(&self->region->faults, MFI_FAULT_SUBMITTED);
   if (one)
     mfi_event_wake_one(self, &c->work);
   else
     mfi_event_wake_all(self, &c->work);
-  uint32_t asleep = load_acquire(&c->asleep);
-  if (asleep != 0 && asleep >= load_acquire(&c->alive))
-    mfi_pool_heal(self, core);
+  heal_if_asleep(self, core);
+}
+
+void mfi_pool_abandon(mfi_self *self, mfi_held *entry, uint64_t id) {
+  if (id == mfi_slot_id(self, self->index))
+    return; // an orderly end, which is no place to make workers
+  mfi_object *core = mfi_pool_core(self, entry->handle);
+  if (core != NULL)
+    heal_if_asleep(self, core);
 }
 
 mfi_status mfi_pool_submit(mfi_self *self, mfi_object *core, mfi_ref job, mfi_object *batch,

@@ -578,5 +578,5 @@ static void destroy_core(mfi_self *self, void *body) {
     mfi_pool_forget(self, c);
 }
 
-const mfi_object_ops mfi_pool_ops = {"Pool", destroy_pool, NULL, NULL};
+const mfi_object_ops mfi_pool_ops = {"Pool", destroy_pool, mfi_pool_abandon, NULL};
 const mfi_object_ops mfi_core_ops = {"Core", destroy_core, NULL, NULL};

@@ -33,6 +33,8 @@ mfi_ref mfi_core_first(mfi_self *self, mfi_core *c);
 void mfi_job_tell(mfi_self *self, mfi_object *core, const mfi_ending *e);
 // A job whose reference lies in the caller's slot->ending goes to its watcher's list.
 void mfi_job_tell_watcher(mfi_self *self);
+// For who was killed between queueing a job and what it was to do then.
+void mfi_pool_abandon(mfi_self *self, mfi_held *entry, uint64_t id);
 // Who is named in slot->tell is told to look; of the caller, or of a dead worker.
 void mfi_slot_tell(mfi_self *self, mfi_slot *slot);
 
