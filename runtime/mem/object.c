@@ -278,7 +278,8 @@ static void abandon(mfi_self *self, mfi_held *e, uint64_t id) {
 
 // Does what is held through such a handle end with a task?
 static bool is_of_task(mfi_object_kind kind) {
-  return kind != MFI_KIND_QUEUE && kind != MFI_KIND_POOL && kind != MFI_KIND_CONDITION && kind != MFI_KIND_BARRIER;
+  return kind != MFI_KIND_QUEUE && kind != MFI_KIND_POOL && kind != MFI_KIND_CONDITION &&
+         kind != MFI_KIND_BARRIER;
 }
 
 void mfi_handles_abandon(mfi_self *self) {
