@@ -108,7 +108,8 @@ run() { # kind (c or spec), name, command ...
 }
 
 # A sanitized module can be loaded only by a sanitized lua5.4; the build has one. Reports, those of
-# workers too, go to files that judge() looks for. In specs SIGSEGV is a thing that workers die of.
+# workers too, go to files that judge() looks for. In specs SIGSEGV is a thing that workers die of,
+# and the quiet threads of a script end with its process.
 sanitizer() {
   in_specs=
   case $preset in asan | tsan) ;; *) return 0 ;; esac
@@ -116,7 +117,7 @@ sanitizer() {
   PATH=$build/stock:$PATH
   options=log_path=$work/sanitizer
   in_specs="ASAN_OPTIONS=$options:handle_segv=0:detect_leaks=0"
-  in_specs="$in_specs TSAN_OPTIONS=$options:handle_segv=0:die_after_fork=0"
+  in_specs="$in_specs TSAN_OPTIONS=$options:handle_segv=0:die_after_fork=0:report_thread_leaks=0"
   export ASAN_OPTIONS="$options" TSAN_OPTIONS="$options:die_after_fork=0"
   export UBSAN_OPTIONS="$options:print_stacktrace=1"
 }
