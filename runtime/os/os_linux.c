@@ -122,6 +122,24 @@ void mfi_os_mutex_init(pthread_mutex_t *m) {
   pthread_mutexattr_destroy(&a);
 }
 
+// A wake of glibc's robust mutexes can be lost: when a waiter is killed between its wake and its
+// try, and somebody else had the mutex meanwhile without waiting, neither the kernel nor that one
+// wakes the next waiter. So nobody waits for longer than this without trying himself.
+#define MUTEX_TRY_NS (10 * 1000000)
+
+static int wait_for(pthread_mutex_t *m) {
+  struct timespec t;
+  int r;
+  do {
+    clock_gettime(CLOCK_REALTIME, &t); // a clock that is set costs one longer wait
+    t.tv_nsec += MUTEX_TRY_NS;
+    t.tv_sec += t.tv_nsec / MFI_SECOND;
+    t.tv_nsec %= MFI_SECOND;
+    r = pthread_mutex_timedlock(m, &t);
+  } while (r == ETIMEDOUT);
+  return r;
+}
+
 // Looking is cheap, sleeping in the kernel is dear: most sections are over within 100 ns.
 static int try_for_a_while(pthread_mutex_t *m) {
   for (int i = 0; i < 100; i++) {
@@ -131,7 +149,7 @@ static int try_for_a_while(pthread_mutex_t *m) {
     for (int k = 0; k < 8; k++)
       mfi_cpu_relax();
   }
-  return pthread_mutex_lock(m);
+  return wait_for(m);
 }
 
 bool mfi_os_mutex_lock(pthread_mutex_t *m) {

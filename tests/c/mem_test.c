@@ -1,6 +1,8 @@
 // Region, inner locks, heap, object table: what they promise when nobody dies.
 #include "world.h"
 
+#include <sched.h>
+
 static mfi_self main_self;
 
 static void gives_blocks_of_every_size_and_takes_them_back(void) {
@@ -383,6 +385,78 @@ static void serves_many_who_want_more_than_there_is(void) {
   mfi_region_close(&self);
 }
 
+static void take_and_give(mfi_self *self, void *arg) {
+  mfi_lock_take(self, arg);
+  mfi_lock_give(self, arg);
+}
+
+// On this processor, and only when nothing else wants it.
+static void take_and_give_last(mfi_self *self, void *arg) {
+  struct sched_param none = {0};
+  sched_setscheduler(0, SCHED_IDLE, &none);
+  take_and_give(self, arg);
+}
+
+static void wait_until_asleep(pid_t pid) {
+  char path[64], state = 0;
+  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  while (state != 'S') {
+    FILE *f = fopen(path, "r");
+    if (f == NULL || fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+      state = 0;
+    if (f != NULL)
+      fclose(f);
+    usleep(200);
+  }
+}
+
+static bool ends_soon(pid_t pid) {
+  mfi_ns until = soon(LONG_SECONDS);
+  while (mfi_os_now() < until) {
+    if (waitpid(pid, NULL, WNOHANG) == pid)
+      return true;
+    usleep(200);
+  }
+  kill(pid, SIGKILL);
+  waitpid(pid, NULL, 0);
+  return false;
+}
+
+static void stay_on_this_processor(cpu_set_t *before) {
+  cpu_set_t here;
+  sched_getaffinity(0, sizeof *before, before);
+  CPU_ZERO(&here);
+  CPU_SET((size_t)sched_getcpu(), &here);
+  sched_setaffinity(0, sizeof here, &here);
+}
+
+// Two wait for a lock, and it is given; who is woken is killed before it has tried, and the lock
+// was taken meanwhile by one who need not wait: nobody wakes the other.
+static void strands_nobody_behind_a_waiter_that_was_killed(void) {
+  mfi_self *self = &main_self;
+  uint32_t place;
+  worker first, second;
+  cpu_set_t before;
+  mfi_handle h = mfi_object_make(self, MFI_KIND_LOCK, &place);
+  mfi_lock *lock = &mfi_object_of(self, h)->lock;
+  stay_on_this_processor(&before);
+  mfi_lock_take(self, lock);
+  worker_fork(self, &first, take_and_give_last, lock);
+  wait_until_asleep(first.pid);
+  worker_fork(self, &second, take_and_give, lock);
+  wait_until_asleep(second.pid);
+  mfi_lock_give(self, lock);
+  mfi_lock_take(self, lock);
+  kill(first.pid, SIGKILL);
+  waitpid(first.pid, NULL, 0);
+  mfi_lock_give(self, lock);
+  CHECK(ends_soon(second.pid));
+  mfi_slot_bury(self, first.slot);
+  mfi_slot_bury(self, second.slot);
+  mfi_handle_drop(self, place);
+  sched_setaffinity(0, sizeof before, &before);
+}
+
 int main(void) {
   world_open(&main_self, (size_t)64 << 20);
   RUN(gives_blocks_of_every_size_and_takes_them_back);
@@ -402,6 +476,7 @@ int main(void) {
   RUN(runs_out_of_objects_with_no_effect);
   RUN(serves_threads_and_processes_at_once);
   RUN(serves_many_who_want_more_than_there_is);
+  RUN(strands_nobody_behind_a_waiter_that_was_killed);
   mfi_region_close(&main_self);
   return check_done();
 }
