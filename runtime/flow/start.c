@@ -174,5 +174,6 @@ mfi_status mfi_worker_start(mfi_self *self, mfi_handle h, const mfi_source *payl
     errno = error;
     return st;
   }
-  return w->pool != 0 ? MFI_OK : wait_until_begun(self, h, w);
+  bool known = w->pool != 0 || w->backend == MFI_BACKEND_THREAD;
+  return known ? MFI_OK : wait_until_begun(self, h, w);
 }
