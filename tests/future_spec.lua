@@ -434,11 +434,13 @@ helper.for_each_backend(function(backend, mf_b)
 
     it("calls back in the order in which they ended", function()
       local pool <close> = mf_b.Pool(1)
-      local seen, done = {}, mf.Queue()
+      local seen, done, gate = {}, mf.Queue(), mf.Queue()
+      pool:submit(function() gate:get() end) -- none ends before it has its callback
       for i = 1, 50 do
         pool:submit(math.abs, -i):add_done_callback(function(f) seen[#seen + 1] = f:get(0) end)
       end
       pool:submit(math.abs, -51):add_done_callback(function() done:put(true) end)
+      gate:put(true)
       done:get(long)
       for i = 1, 50 do assert.are.equal(i, seen[i]) end
     end)

@@ -122,6 +122,10 @@ void mfi_os_mutex_init(pthread_mutex_t *m) {
   pthread_mutexattr_destroy(&a);
 }
 
+#ifdef MFI_TSAN
+// It does not know that a timed lock may be a dead owner's.
+static int wait_for(pthread_mutex_t *m) { return pthread_mutex_lock(m); }
+#else
 // A wake of glibc's robust mutexes can be lost: when a waiter is killed between its wake and its
 // try, and somebody else had the mutex meanwhile without waiting, neither the kernel nor that one
 // wakes the next waiter. So nobody waits for longer than this without trying himself.
@@ -139,6 +143,7 @@ static int wait_for(pthread_mutex_t *m) {
   } while (r == ETIMEDOUT);
   return r;
 }
+#endif
 
 // Looking is cheap, sleeping in the kernel is dear: most sections are over within 100 ns.
 static int try_for_a_while(pthread_mutex_t *m) {
