@@ -147,13 +147,21 @@ mfi_object *mfi_worker_in(mfi_self *self, uint32_t slot) {
   return worker_at(self, load_acquire(&mfi_slot_at(self, slot)->worker));
 }
 
+// Under the object's lock: without it the entry may become another object meanwhile.
+static bool is_child(mfi_self *self, mfi_handle h, mfi_object *o, uint64_t parent) {
+  mfi_lock_take(self, &o->lock);
+  bool is = worker_at(self, h) == o && mfi_worker_of(o)->parent == parent;
+  mfi_lock_give(self, &o->lock);
+  return is;
+}
+
 void mfi_worker_each(mfi_self *self, uint64_t parent,
                      void (*fn)(mfi_self *, mfi_handle, mfi_object *, void *), void *ctx) {
   uint64_t top = load_acquire(&self->region->slots_top);
   for (uint32_t i = 1; i < top; i++) {
     mfi_handle h = load_acquire(&mfi_slot_at(self, i)->worker);
     mfi_object *o = worker_at(self, h);
-    if (o != NULL && load_acquire(&mfi_worker_of(o)->parent) == parent)
+    if (o != NULL && is_child(self, h, o, parent))
       fn(self, h, o, ctx);
   }
 }
