@@ -8,22 +8,16 @@
 -- and no worker, object or block of shared memory is left over. Exit code 1 when that was broken.
 
 local mf = require "moonfleet"
-local core = require "moonfleet.core"
+package.path = (arg[0]:match("^(.*)/") or ".") .. "/?.lua;" .. package.path
+local common = require "common"
 
-local SECONDS <const> = tonumber(arg[1]) or 60
-local BACKEND <const> = arg[2] or "both"
-local SEED <const> = tonumber(arg[3]) or os.time()
-local PATIENCE <const> = 60 -- seconds after which a wait counts as hung
+local SECONDS <const>, SEED <const>, PATIENCE <const> = common.SECONDS, common.SEED, common.PATIENCE
+local BACKEND <const> = common.BACKEND
 local PARTIES <const> = 3
 
 math.randomseed(SEED)
 
-local violations = 0
-
-local function violation(text, ...)
-  violations = violations + 1
-  if violations <= 20 then io.stderr:write("BROKEN: ", text:format(...), "\n") end
-end
+local violation = common.violation
 
 -- Actors: what they do again and again; what they give is a complaint -----------------------------
 
@@ -172,35 +166,4 @@ local function play()
     s.taken.value, s.passed.value, s.broken.value))
 end
 
--- The end -----------------------------------------------------------------------------------------
-
-local function holdings()
-  collectgarbage()
-  collectgarbage()
-  return core.audit()
-end
-
--- A worker that was killed, or ends, may need a moment until it is buried.
-local function check_leaks(before)
-  local deadline = mf.time() + 5
-  repeat
-    local found = {}
-    for what, n in pairs(holdings()) do
-      local was = before[what] + (what == "blocks" and before.slots or 0) -- a table of handles each
-      if n > was then found[#found + 1] = ("%d %s, were %d"):format(n, what, was) end
-    end
-    if #found == 0 then return end
-    if mf.time() >= deadline then return violation("left over: %s", table.concat(found, "; ")) end
-    mf.sleep(0.02)
-  until false
-end
-
-for _, backend in ipairs { "process", "thread" } do -- what comes with the first ones stays
-  mf.with(backend).spawn(function() end):join()
-end
-local before = holdings()
-play()
-check_leaks(before)
-print(("%s: %d promises broken in %g s of storm over %s (seed %d)"):format(
-  violations == 0 and "fine" or "BROKEN", violations, SECONDS, BACKEND, SEED))
-os.exit(violations == 0)
+common.run(play)

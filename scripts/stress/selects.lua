@@ -15,22 +15,17 @@
 -- Prints a summary; exit code 1 when a promise was broken.
 
 local mf = require "moonfleet"
-local core = require "moonfleet.core"
+package.path = (arg[0]:match("^(.*)/") or ".") .. "/?.lua;" .. package.path
+local common = require "common"
 
-local SECONDS <const> = tonumber(arg[1]) or 60
-local BACKEND <const> = arg[2] or "both"
-local SEED <const> = tonumber(arg[3]) or os.time()
-local PATIENCE <const> = 60 -- seconds after which a wait counts as hung
+local SECONDS <const>, SEED <const>, PATIENCE <const> = common.SECONDS, common.SEED, common.PATIENCE
+local BACKEND <const> = common.BACKEND
 local SERVERS <const>, QUEUES <const>, AHEAD <const> = 4, 3, 200
 
 math.randomseed(SEED)
 
-local violations, kills, put, logged, answers = 0, 0, 0, 0, 0
-
-local function violation(text, ...)
-  violations = violations + 1
-  if violations <= 20 then io.stderr:write("BROKEN: ", text:format(...), "\n") end
-end
+local violation = common.violation
+local kills, put, logged, answers = 0, 0, 0, 0
 
 -- Servers ----------------------------------------------------------------------------------------
 
@@ -161,13 +156,6 @@ local function finish()
   if put - logged > kills then violation("%d messages lost, %d kills", put - logged, kills) end
 end
 
-local function audit()
-  collectgarbage()
-  collectgarbage()
-  local now = core.audit()
-  return now.objects, now.blocks
-end
-
 local function storm()
   jobs, log, servers = {}, mf.Queue(), {}
   for i = 1, QUEUES do jobs[i] = mf.Queue() end
@@ -188,24 +176,8 @@ local function storm()
   end
   finish()
   jobs, log, servers = nil, nil, nil
+  print(("%d kills, %d messages, %d of them lost with the killed, %d answers"):format(kills, put,
+    put - logged, answers))
 end
 
-for _, backend in ipairs { "process", "thread" } do -- what comes with the first ones stays
-  mf.with(backend).spawn(function() end):join()
-end
-local objects, blocks = audit()
-storm()
-local deadline = mf.time() + 10
-local objects_now, blocks_now = audit()
-while (objects_now > objects or blocks_now > blocks) and mf.time() < deadline do
-  mf.sleep(0.05)
-  objects_now, blocks_now = audit()
-end
-if objects_now > objects or blocks_now > blocks then
-  violation("%d objects and %d blocks left over", objects_now - objects, blocks_now - blocks)
-end
-
-print(("%d kills, %d messages, %d of them lost with the killed, %d answers; seed %d")
-  :format(kills, put, put - logged, answers, SEED))
-print(violations == 0 and "fine: 0 promises broken" or violations .. " promises BROKEN")
-os.exit(violations == 0)
+common.run(storm)

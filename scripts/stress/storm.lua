@@ -18,25 +18,20 @@
 -- Prints a summary; exit code 1 when a promise was broken.
 
 local mf = require "moonfleet"
-local core = require "moonfleet.core"
+package.path = (arg[0]:match("^(.*)/") or ".") .. "/?.lua;" .. package.path
+local common = require "common"
 
-local SECONDS <const> = tonumber(arg[1]) or 60
-local BACKEND <const> = arg[2] or "process"
-local SEED <const> = tonumber(arg[3]) or os.time()
-local PATIENCE <const> = 60 -- seconds after which a wait counts as hung
+local SECONDS <const>, SEED <const>, PATIENCE <const> = common.SECONDS, common.SEED, common.PATIENCE
+common.BACKEND = arg[2] or "process"
+local BACKEND <const> = common.BACKEND
 local WORKERS <const>, PERMITS <const> = 3, 2
 
 local make = mf.with(BACKEND)
 math.randomseed(SEED)
 
-local counts, violations = {}, 0
+local counts, violation = {}, common.violation
 
 local function count(what, n) counts[what] = (counts[what] or 0) + (n or 1) end
-
-local function violation(text, ...)
-  violations = violations + 1
-  if violations <= 20 then io.stderr:write("BROKEN: ", text:format(...), "\n") end
-end
 
 local function chance(percent) return math.random(100) <= percent end
 
@@ -439,34 +434,11 @@ local function finish(pool)
   check_pool_deaths()
 end
 
-local function holdings()
-  collectgarbage()
-  collectgarbage()
-  return core.audit()
-end
-
--- A worker that was killed, or ends, may need a moment until it is buried.
-local function check_leaks(before)
-  local deadline = mf.time() + 5
-  while true do
-    local found = {}
-    for what, n in pairs(holdings()) do
-      local was = before[what] + (what == "blocks" and before.slots or 0) -- a table of handles each
-      if n > was then found[#found + 1] = ("%d %s, were %d"):format(n, what, was) end
-    end
-    if #found == 0 then return end
-    if mf.time() >= deadline then return violation("left over: %s", table.concat(found, "; ")) end
-    mf.sleep(0.02)
-  end
-end
-
 local function summary()
   local names = {}
   for name in pairs(counts) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do print(("%10d  %s"):format(counts[name], name)) end
-  print(("%s: %d promises broken in %g s of storm over %s (seed %d)"):format(
-    violations == 0 and "fine" or "BROKEN", violations, SECONDS, BACKEND, SEED))
 end
 
 local function set_stage()
@@ -513,12 +485,12 @@ end
 
 local function storm()
   warm_up()
-  local before = holdings()
+  local before = common.holdings()
   play()
   clear_stage()
-  check_leaks(before)
+  common.check_leaks(before)
   summary()
+  common.finish()
 end
 
 storm()
-os.exit(violations == 0)
