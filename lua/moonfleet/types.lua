@@ -720,7 +720,8 @@ function Pool:apply_async(f, args, kwargs, callback, error_callback) end
 ---@usage local f = pool:submit(resize, "a.png") print(f:get())
 function Pool:submit(f, ...) end
 
---- Applies f to every item; results in input order, with n. Raises the first failed item's error.
+--- Applies f to every item; results in input order, with n. Raises as soon as an item failed: of
+--- those that failed by then, the error of the first in input order.
 ---@param f fun(item: any): any
 ---@param xs mf.Input
 ---@param opts? mf.MapOptions
@@ -738,7 +739,7 @@ function Pool:starmap(f, xs, opts) end
 ---@param xs mf.Input
 ---@param opts? mf.MapOptions
 ---@param callback? fun(results: table)
----@param error_callback? fun(err: any)   gets the first failed item's error
+---@param error_callback? fun(err: any)   gets the error that map would raise
 ---@return mf.Future
 ---@usage pool:map_async(resize, files, nil, function(sizes) print(#sizes .. " done") end)
 function Pool:map_async(f, xs, opts, callback, error_callback) end
