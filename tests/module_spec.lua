@@ -169,7 +169,8 @@ helper.for_each_program(function(program, run)
           print(table.concat(pool:map(work, mf.range(20), {seed = 5}), " "))
           for i, v in pool:imap(function(x) return x, {x} end, {"a", "b"}) do print(i, v) end
           print(pool:reduce(function(a, b) return a .. b end, {"x", "y", "z"}, ">"))
-          local ok, err = pcall(pool.map, pool, function(x) return x == 7 or error({at = x}) end, {7, 8})
+          local function raise_at_8(x) return x == 7 or error({at = x}) end
+          local ok, err = pcall(pool.map, pool, raise_at_8, {7, 8})
           local future = pool:submit(function() box[1] = 9 return scale end)
           print(ok, err.at, box[1], future:get(), box[1])
           local f = pool:submit(function() return print end)
