@@ -265,20 +265,13 @@ static void encode_one(encoder *e, lua_State *L, int first, int n, mfi_encoded *
   encode_heavy(e, L, first, n, m);
 }
 
-// One number, boolean or nil, which is most of what is sent: nothing to set up. 0: it is not.
+// One number, short string, boolean or nil, which is most of what is sent: nothing to set up. 0: it
+// is not.
 static int encode_scalar(encoder *e, lua_State *L, int idx, mfi_encoded *m) {
   e->L = L;
   e->at = 0;
   encoder_byte(e, 0);
-  if (lua_isinteger(L, idx))
-    mfi_codec_integer(e, lua_tointeger(L, idx));
-  else if (lua_type(L, idx) == LUA_TNUMBER)
-    mfi_codec_float(e, lua_tonumber(L, idx));
-  else if (lua_isboolean(L, idx))
-    encoder_byte(e, lua_toboolean(L, idx) ? TAG_TRUE : TAG_FALSE);
-  else if (lua_isnil(L, idx))
-    encoder_byte(e, TAG_NIL);
-  else
+  if (!mfi_codec_scalar(e, idx))
     return 0;
   *m = (mfi_encoded){.size = e->at, .bytes = e->bytes, .encoder = e, .at_end = e->at};
   return 1;

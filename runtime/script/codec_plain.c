@@ -154,8 +154,7 @@ static int put_table(encoder *e, const peek_table *t) {
   return r != NOT_PLAIN;
 }
 
-// One value of the message, at stack index idx: 1, or 0 where it is not plain.
-static int put_value(encoder *e, int idx) {
+int mfi_codec_scalar(encoder *e, int idx) {
   lua_State *L = e->L;
   size_t size;
   const char *s;
@@ -168,16 +167,34 @@ static int put_value(encoder *e, int idx) {
     return 1;
   case LUA_TSTRING:
     s = lua_tolstring(L, idx, &size);
+    if (size > UINT8_MAX)
+      return 0;
     mfi_codec_string(e, idx, s, size);
     return 1;
-  case LUA_TTABLE:
-    return e->codec->peek && put_table(e, peek_of(L, idx));
   case LUA_TNIL:
     encoder_byte(e, TAG_NIL);
     return 1;
   case LUA_TBOOLEAN:
     encoder_byte(e, lua_toboolean(L, idx) ? TAG_TRUE : TAG_FALSE);
     return 1;
+  default:
+    return 0;
+  }
+}
+
+// One value of the message, at stack index idx: 1, or 0 where it is not plain.
+static int put_value(encoder *e, int idx) {
+  size_t size;
+  const char *s;
+  if (mfi_codec_scalar(e, idx))
+    return 1;
+  switch (lua_type(e->L, idx)) {
+  case LUA_TSTRING:
+    s = lua_tolstring(e->L, idx, &size);
+    mfi_codec_string(e, idx, s, size);
+    return 1;
+  case LUA_TTABLE:
+    return e->codec->peek && put_table(e, peek_of(e->L, idx));
   default:
     return 0;
   }

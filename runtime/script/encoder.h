@@ -195,6 +195,9 @@ void mfi_codec_name(encoder *e, const name_entry *name);
 // end (i: there are none).
 size_t mfi_codec_numbers(encoder *e, const peek_value *v, size_t i, size_t end);
 
+// Writes nil, a boolean, a number or a short string: 1, or 0 where it is none of these.
+int mfi_codec_scalar(encoder *e, int idx);
+
 // In codec_plain.c: writes the message without a call of Lua for each element: 1, or 0 and nothing
 // is written where it holds anything but plain data.
 int mfi_codec_plain(encoder *e, int first, int n);
