@@ -43,10 +43,10 @@ int mfi_bind_array_shape(lua_State *L) {
 static char *find(lua_State *L, const mfi_box *b, int first, int n, const char *method) {
   const mfi_shape *s = shape_of(b);
   uint64_t i = 0;
-  if (lua_gettop(L) - first + 1 != (int)s->dims)
+  int given = lua_gettop(L) - first + 1;
+  if (given != (int)s->dims)
     luaL_error(L, "bad argument #%d to '%s' (%d %s expected for an Array of %s, got %d)", n, method,
-               (int)s->dims, s->dims == 1 ? "index" : "indices", push_sizes(L, s),
-               lua_gettop(L) - first + 1);
+               (int)s->dims, s->dims == 1 ? "index" : "indices", push_sizes(L, s), given);
   for (uint32_t d = 0; d < s->dims; d++)
     i = i * s->size[d] + mfi_bind_integer(L, first + (int)d, n + (int)d, method, 1, s->size[d]) - 1;
   return b->elements + i * mfi_type_size(s->type);

@@ -175,7 +175,7 @@ mfi_ref mfi_heap_alloc_zeroed(mfi_self *self, size_t size, mfi_block_kind kind) 
   uint64_t used;
   mfi_ref ref = alloc(self, size, kind, &used);
   if (ref != 0 && used > sizeof(mfi_block))
-    memset(mfi_payload(mfi_at(self, ref)), 0, used - sizeof(mfi_block));
+    mfi_os_region_clear(self->region, self->fd, ref + sizeof(mfi_block), used - sizeof(mfi_block));
   return ref;
 }
 

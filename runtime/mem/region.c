@@ -99,8 +99,9 @@ mfi_status mfi_region_open(mfi_self *self, size_t size) {
     return st;
   self->region = base;
   st = lay_out(self, total);
-  if (st != MFI_OK) {
-    mfi_region_close(self);
+  if (st != MFI_OK) { // there may be no memory where the region keeps its size
+    mfi_os_region_unmap(base, total, self->fd);
+    self->region = NULL;
     return st;
   }
   self->region->heap.limit = wanted;
@@ -110,7 +111,6 @@ mfi_status mfi_region_open(mfi_self *self, size_t size) {
 void mfi_region_close(mfi_self *self) {
   if (self->region == NULL)
     return;
-  uint64_t size = self->region->size;
-  mfi_os_region_unmap(self->region, size != 0 ? size : STEP, self->fd);
+  mfi_os_region_unmap(self->region, self->region->size, self->fd);
   self->region = NULL;
 }

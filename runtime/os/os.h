@@ -27,8 +27,11 @@ mfi_ns mfi_os_deadline(double seconds);
 // Maps `size` bytes of new, sparse shared memory (an anonymous memfd, close-on-exec).
 mfi_status mfi_os_region_map(size_t size, void **base, int *fd);
 void mfi_os_region_unmap(void *base, size_t size, int fd);
-// Gives real memory to [offset, offset + size). MFI_NOMEM when the system has none.
+// Gives real memory to [offset, offset + size), at once or, much of it, when it is touched.
+// MFI_NOMEM when the system has none. What was given can be touched without a signal.
 mfi_status mfi_os_region_back(int fd, size_t offset, size_t size);
+// Makes [offset, offset + size) of the region that is mapped at base 0.
+void mfi_os_region_clear(void *base, int fd, size_t offset, size_t size);
 // Takes the real memory of [offset, offset + size) back; it reads as zero after the next backing.
 void mfi_os_region_drop(int fd, size_t offset, size_t size);
 

@@ -4,6 +4,7 @@
 #include "world.h"
 
 #include <math.h>
+#include <sys/stat.h>
 
 static mfi_self main_self;
 
@@ -108,6 +109,32 @@ static void gives_zeroed_memory_used_or_fresh(void) {
   }
   CHECK_EQ(mfi_heap_live(&self), 0);
   mfi_region_close(&self);
+}
+
+static uint64_t pages_of(const mfi_self *self) {
+  struct stat st;
+  CHECK_EQ(fstat(self->fd, &st), 0);
+  return (uint64_t)st.st_blocks;
+}
+
+// Of a large block that was used here and there, only what was used is touched again.
+static void zeroes_no_more_than_was_touched(void) {
+  const size_t size = 24 << 20;
+  for (size_t step = 4096; step <= size; step = step * 7 + 13) {
+    mfi_self self;
+    world_open(&self, 64 << 20);
+    mfi_ref ref = mfi_heap_alloc(&self, size, MFI_BLOCK_BYTES);
+    char *p = mfi_payload(mfi_at(&self, ref));
+    for (size_t at = 0; at < size; at += step)
+      p[at] = 1;
+    p[size - 1] = 1;
+    mfi_heap_free(&self, ref);
+    uint64_t pages = pages_of(&self);
+    CHECK_EQ(mfi_heap_alloc_zeroed(&self, size, MFI_BLOCK_BYTES), ref);
+    CHECK_EQ(pages_of(&self), pages);
+    CHECK(is_zero(p, size));
+    mfi_region_close(&self);
+  }
 }
 
 static mfi_shape flat(uint32_t type, uint64_t n) {
@@ -229,6 +256,7 @@ int main(void) {
   RUN(rounds_to_f32_what_is_not_too_large);
   RUN(fills_ranges_of_every_length);
   RUN(gives_zeroed_memory_used_or_fresh);
+  RUN(zeroes_no_more_than_was_touched);
   RUN(leaves_nothing_where_there_is_no_memory);
   RUN(keeps_memory_for_the_last_view);
   RUN(multiplies_sizes_without_overflow);
