@@ -349,8 +349,8 @@ if preset ~= "asan" and preset ~= "tsan" then
             for i = 1, 30 do q:put(("x"):rep(i * 100000)) end
           end)
           print(ok or mf.is_error(err, "no_memory") and "no_memory" or err)
-        ]], { env = { LD_PRELOAD = folder .. "/shim.so", HOLES = "guarded", EXTENTS = tostring(n * n),
-          MOONFLEET_BACKEND = "thread" } })
+        ]], { env = { LD_PRELOAD = folder .. "/shim.so", MOONFLEET_BACKEND = "thread",
+          HOLES = "guarded", EXTENTS = tostring(n * n) } })
         assert.are.equal(0, result.code, result.err)
         seen[result.out] = true
       end
