@@ -5,6 +5,9 @@
 // each inner lock names who gave it last; who takes it from another process is taken to come after
 // all that the threads of its own process did before they gave a lock. Among threads alone nothing
 // is weakened.
+//
+// Nor may its runtime be entered by a signal handler that interrupts it: what the handler of the
+// stop signal calls is MFI_IN_HANDLER, for which TSan makes no calls.
 #ifndef MFI_BASE_TSAN_H
 #define MFI_BASE_TSAN_H
 
@@ -18,6 +21,7 @@ typedef struct mfi_tsan_giver {
   uint32_t process; // 0: nobody has given it
 } mfi_tsan_giver;
 
+#define MFI_IN_HANDLER __attribute__((no_sanitize_thread))
 #define MFI_TSAN_GIVER mfi_tsan_giver giver;
 #define mfi_tsan_taken(lock, all, pid)                                                             \
   do {                                                                                             \
@@ -30,6 +34,7 @@ typedef struct mfi_tsan_giver {
     (lock)->giver.process = (uint32_t)(pid);                                                       \
   } while (0)
 #else
+#define MFI_IN_HANDLER
 #define MFI_TSAN_GIVER
 #define mfi_tsan_taken(lock, all, pid) ((void)(all))
 #define mfi_tsan_given(lock, all, pid) ((void)(all))

@@ -1,5 +1,6 @@
 // Signals and timers of Linux: signal.h's promises. Floor 1. The mutex `installs_lock` guards the
 // one process-wide table of this library, which is process-wide in the kernel, too.
+#include "base/tsan.h"
 #include "os/signal.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ int mfi_os_sigaction(int number, const struct sigaction *action, struct sigactio
 int mfi_os_stop_signal(void) { return SIGRTMIN + 4; }
 
 // Reads an entry that is written before the signal can come: no lock.
-static void on_signal(int number, siginfo_t *info, void *context) {
+MFI_IN_HANDLER static void on_signal(int number, siginfo_t *info, void *context) {
   const install *in = &installs[number];
   in->handler(number);
   if (in->before.sa_flags & SA_SIGINFO)
@@ -117,11 +118,11 @@ mfi_status mfi_os_timer_open(mfi_os_timer *timer, int number) {
   return timer_create(CLOCK_MONOTONIC, &event, &timer->id) == 0 ? MFI_OK : MFI_SYSTEM;
 }
 
-static struct timespec timespec_of(mfi_ns ns) {
+MFI_IN_HANDLER static struct timespec timespec_of(mfi_ns ns) {
   return (struct timespec){.tv_sec = ns / MFI_SECOND, .tv_nsec = ns % MFI_SECOND};
 }
 
-void mfi_os_timer_set(mfi_os_timer *timer, mfi_ns at, mfi_ns again) {
+MFI_IN_HANDLER void mfi_os_timer_set(mfi_os_timer *timer, mfi_ns at, mfi_ns again) {
   struct itimerspec spec = {.it_value = timespec_of(at), .it_interval = timespec_of(again)};
   timer_settime(timer->id, TIMER_ABSTIME, &spec, NULL);
 }

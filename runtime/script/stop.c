@@ -5,6 +5,7 @@
 #include "script/stop.h"
 
 #include "base/atomic.h"
+#include "base/tsan.h"
 #include "script/error.h"
 #include "script/stop_pass.h"
 
@@ -28,13 +29,13 @@ mfi_stop *mfi_stop_current(void) { return current; }
 // -----------------------------------------------------------------------------
 
 // A kill overrides, else what was first.
-static uint32_t asked(const mfi_stop *s) {
+MFI_IN_HANDLER static uint32_t asked(const mfi_stop *s) {
   uint32_t reason = load_acquire(s->request);
   uint32_t own = *(const volatile uint32_t *)&s->own;
   return reason & MFI_STOP_KILL || own == 0 ? reason : own;
 }
 
-uint32_t mfi_stop_pending(const mfi_stop *s) {
+MFI_IN_HANDLER uint32_t mfi_stop_pending(const mfi_stop *s) {
   for (; s != NULL; s = s->outer) {
     uint32_t reason = asked(s);
     if (reason != 0 && (s->raised == 0 || reason & MFI_STOP_KILL))
@@ -44,21 +45,21 @@ uint32_t mfi_stop_pending(const mfi_stop *s) {
 }
 
 // Nothing is pending and nothing is being passed on: what every pcall finds, so it is cheap.
-static bool quiet(const mfi_stop *s) {
+MFI_IN_HANDLER static bool quiet(const mfi_stop *s) {
   return (load_relaxed(s->request) | s->own | s->interrupt | s->raised) == 0 && s->outer == NULL;
 }
 
 // A __close method has had its time, and somebody still waits for the end.
-static bool overdue(const mfi_stop *s) {
+MFI_IN_HANDLER static bool overdue(const mfi_stop *s) {
   return s->raised != 0 && asked(s) != 0 && mfi_os_now() - s->since > GRACE;
 }
 
-static bool wanted(const mfi_stop *s) {
+MFI_IN_HANDLER static bool wanted(const mfi_stop *s) {
   return mfi_stop_pending(s) != 0 || *(const volatile uint32_t *)&s->interrupt != 0;
 }
 
 // Has a __close method had its time since the stop was first put off for it?
-static bool grace_is_over(mfi_stop *s) {
+MFI_IN_HANDLER static bool grace_is_over(mfi_stop *s) {
   mfi_ns now = mfi_os_now();
   if (s->since == 0)
     s->since = now;
@@ -68,7 +69,7 @@ static bool grace_is_over(mfi_stop *s) {
 // [signal] Is a hook to be armed on what runs now? A coroutine that is being closed is spared while
 // it has time: what closes it arms the next one after it. (Lua 5.4.3 takes a hook there for a
 // yield.)
-static bool armable(mfi_stop *s) {
+MFI_IN_HANDLER static bool armable(mfi_stop *s) {
   if (quiet(s) || s->closed || !(wanted(s) || overdue(s)))
     return false;
   bool spared = s->frame->closing && s->raised == 0 && !(mfi_stop_pending(s) & MFI_STOP_KILL);
@@ -90,7 +91,7 @@ uint32_t mfi_stop_raised(const mfi_stop *s) { return s->raised; }
 
 static void stop_hook(lua_State *L, lua_Debug *ar);
 
-static void arm(lua_State *L) { lua_sethook(L, stop_hook, LUA_MASKCOUNT, 1); }
+MFI_IN_HANDLER static void arm(lua_State *L) { lua_sethook(L, stop_hook, LUA_MASKCOUNT, 1); }
 
 static void disarm(lua_State *L) {
   if (lua_gethook(L) == stop_hook)
@@ -297,14 +298,14 @@ void mfi_stop_handler_off(lua_State *L) {
 // ---- Signals and deadlines
 // -----------------------------------------------------------------------
 
-static mfi_stop *outermost(mfi_stop *s) {
+MFI_IN_HANDLER static mfi_stop *outermost(mfi_stop *s) {
   while (s->outer != NULL)
     s = s->outer;
   return s;
 }
 
 // [signal] Notes deadlines that have passed and sets the timer to the next one.
-static void look_at_deadlines(mfi_stop *s) {
+MFI_IN_HANDLER static void look_at_deadlines(mfi_stop *s) {
   mfi_stop *root = outermost(s);
   if (root->timer_at == 0)
     return;
@@ -321,7 +322,7 @@ static void look_at_deadlines(mfi_stop *s) {
   mfi_os_timer_set(&root->timer, root->timer_at, root->timer_at ? REPEAT : 0);
 }
 
-static void on_signal(int number) {
+MFI_IN_HANDLER static void on_signal(int number) {
   int saved = errno;
   mfi_stop *s = current;
   (void)number;
