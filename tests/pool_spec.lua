@@ -86,7 +86,8 @@ helper.for_each_pool(function(backend, new_pool)
     it("keeps its size and says what it is", function()
       local pool <close> = new_pool { workers = 3 }
       assert.are.equal("Pool", mf.type(pool))
-      assert.is_truthy(tostring(pool):find("^Pool%("), tostring(pool))
+      local kind = ({ process = "3 processes", thread = "3 threads", serial = "serial" })[backend]
+      assert.is_truthy(tostring(pool):find("^Pool%(Pool%-%d+, " .. kind .. "%)$"), tostring(pool))
       if backend ~= "serial" then assert.are.equal(3, pool.size) end
     end)
 
@@ -297,6 +298,9 @@ helper.for_each_backend(function(backend, mf_b)
       assert.are.equal(2, pool:stats().workers)
       assert.are.same({ 1, 4, 9, n = 3 }, pool:map(function(x) return x * x end, { 1, 2, 3 }))
       helper.misuse_like("bad argument #1 to 'resize'", function() pool:resize(0) end)
+      helper.misuse_like("#1 to 'resize' %(number of workers from 1 to ", function()
+        pool:resize(1 << 32 | 1)
+      end)
     end)
 
     it("replaces each worker by restart, initializer included", function()

@@ -178,6 +178,21 @@ function check.integer(value, n, name, least)
   check.bad(n, name, ("integer of at least %d expected, got %s"):format(least, shown(value)))
 end
 
+-- A number of workers: what it must be; as an integer where it is that.
+local function workers(value)
+  local integer = type(value) == "number" and math.tointeger(value)
+  local fits = integer and integer >= 1 and integer <= core.max_workers
+  return fits, ("number of workers from 1 to %d"):format(core.max_workers), integer
+end
+
+--- How many workers a pool is to have.
+---@return integer
+function check.workers(value, n, name)
+  local fits, expected, integer = workers(value)
+  if fits then return integer end
+  check.bad(n, name, ("%s expected, got %s"):format(expected, shown(value)))
+end
+
 --- A value of this type; nil passes when `optional`.
 function check.type(value, n, name, expected, optional)
   if type(value) == expected or optional and value == nil then return value end
@@ -204,6 +219,7 @@ function kinds.string(value) return type(value) == "string", "string" end
 function kinds.table(value) return type(value) == "table", "table" end
 function kinds.boolean(value) return type(value) == "boolean", "boolean" end
 function kinds.any() return true end
+kinds.number_of_workers = workers
 
 function kinds.count(value)
   local integer = type(value) == "number" and math.tointeger(value)
@@ -235,8 +251,9 @@ end
 --- Checks an options table and gives a copy of it with the options' real names.
 ---
 --- `known` says for each option what it has to be: "target" "callable" "string" "table" "boolean"
---- "count" (integer from 1) "size" (integer from 0) "seconds" (number from 0; math.huge is taken
---- as left out), true (anything), or the name of the option that it is another name of.
+--- "count" (integer from 1) "number_of_workers" "size" (integer from 0) "seconds" (number from 0;
+--- math.huge is taken as left out), true (anything), or the name of the option that it is another
+--- name of.
 ---@param options table
 ---@param known table<string, string|true>
 ---@param name string   the function that was called

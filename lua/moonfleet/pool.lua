@@ -24,7 +24,7 @@ local all = setmetatable({}, { __mode = "k" })
 -- Making -----------------------------------------------------------------------------------------
 
 local known = {
-  workers = "count", processes = "workers", max_workers = "workers", backend = true,
+  workers = "number_of_workers", processes = "workers", max_workers = "workers", backend = true,
   initializer = "target", initargs = "table", max_tasks_per_worker = "count",
   maxtasksperchild = "max_tasks_per_worker", task_timeout = "seconds", memory_limit = "count",
   name = "string",
@@ -58,7 +58,7 @@ local function options_of(name, count, first)
   if type(first) ~= "number" then
     check.bad(1, name, "number of workers or options expected, got " .. check.what(first))
   end
-  return { workers = check.integer(first, 1, name, 1) }
+  return { workers = check.workers(first, 1, name) }
 end
 
 --- mf.Pool and mf.ThreadPool: mf.Pool(workers) or a table of options.
@@ -246,7 +246,7 @@ end
 ---@param n integer   at least 1
 function methods.resize(self, n)
   check_self(self, "resize")
-  core.pool_resize(self, check.integer(n, 1, "resize", 1))
+  core.pool_resize(self, check.workers(n, 1, "resize"))
 end
 
 --- Replaces each worker when it is idle.
@@ -273,8 +273,11 @@ end
 
 function metatable:__tostring()
   local state, kind = core.pool_get(self, "state"), core.pool_get(self, "backend")
-  local workers = kind == "serial" and kind or ("%d %s"):format(core.pool_get(self, "size"), kind)
-  return ("Pool(%s, %s%s)"):format(core.pool_get(self, "name"), workers,
+  if kind ~= "serial" then
+    local size, plural = core.pool_get(self, "size"), { process = "processes", thread = "threads" }
+    kind = ("%d %s"):format(size, size == 1 and kind or plural[kind])
+  end
+  return ("Pool(%s, %s%s)"):format(core.pool_get(self, "name"), kind,
     state == "open" and "" or ", " .. state)
 end
 

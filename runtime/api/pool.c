@@ -17,6 +17,8 @@ static const char *check_config(const mf_pool_config *c) {
     return "mf_pool_config.size is not sizeof(mf_pool_config)";
   if (c->backend < MF_DEFAULT || c->backend > MF_SERIAL)
     return "mf_pool_config.backend is no mf_backend";
+  if (c->workers > (int)MFI_MAX_WORKERS)
+    return "mf_pool_config.workers is more than can be";
   if (c->workers < 0 || c->max_tasks_per_worker < 0)
     return "mf_pool_config.workers and max_tasks_per_worker are not negative";
   if (c->limits != NULL && c->limits->size != sizeof *c->limits)
@@ -202,8 +204,9 @@ mf_status mf_pool_resize(mf_pool *pool, int workers) {
     return MF_INVALID;
   mf_runtime *rt = pool->rt;
   mfi_caller *c = mfi_caller_of(rt);
-  if (workers < 1)
-    return mfi_fail(rt, MF_INVALID, "mf_pool_resize: workers is at least 1");
+  if (workers < 1 || workers > (int)MFI_MAX_WORKERS)
+    return mfi_fail(rt, MF_INVALID, "mf_pool_resize: workers is at least 1, at most %d",
+                    (int)MFI_MAX_WORKERS);
   if (c == NULL)
     return MF_NOMEM;
   return mfi_fail_as(rt, mfi_pool_resize(mfi_caller_self(c), pool->core, (uint32_t)workers),

@@ -90,6 +90,8 @@ int mfi_bind_open_core(lua_State *L) {
   mfi_bind_open_stats(L);
   lua_pushliteral(L, "0.1.0");
   lua_setfield(L, -2, "version");
+  lua_pushinteger(L, MFI_MAX_WORKERS);
+  lua_setfield(L, -2, "max_workers");
   lua_pushboolean(L, m->worker != NULL);
   lua_setfield(L, -2, "is_worker");
   return 1;

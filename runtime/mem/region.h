@@ -23,6 +23,7 @@
 #define MFI_MAX_SLOTS 16384u
 #define MFI_MAX_OBJECTS (1u << 20)
 #endif
+#define MFI_MAX_WORKERS (MFI_MAX_SLOTS - 2) // one slot is nobody's, one the host's
 
 #define MFI_PARKING 256
 #define MFI_ANY 4
