@@ -60,6 +60,19 @@ helper.for_each_pool(function(backend, new_pool)
       assert.are.equal("code 7", tostring(err))
     end)
 
+    it("whose __tostring raises arrives as it is", function()
+      local pool <close> = new_pool()
+      local function raise()
+        error(setmetatable({ at = 1 }, { __tostring = function() error "no text" end }))
+      end
+      local ok, err = pcall(pool.apply, pool, raise)
+      assert.is_false(ok)
+      assert.are.equal(1, err.at)
+      local failed = pool:map(raise, { 1 }, { on_error = "collect" })[1]
+      assert.are.equal(1, failed.value.at)
+      assert.is_truthy(tostring(failed):find("error object is a table value", 1, true))
+    end)
+
     it("of any other type arrives unchanged", function()
       local pool <close> = new_pool()
       for _, value in ipairs { 5, 1.5, true, false } do

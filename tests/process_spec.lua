@@ -236,6 +236,17 @@ helper.for_each_backend(function(backend, mf_b)
       assert.are.equal("seven", tostring(err))
     end)
 
+    it("raises an error whose __tostring raises as it is", function()
+      local result = helper.run_script(([[
+        local p = require "moonfleet".with("%s").spawn(function()
+          error(setmetatable({ at = 1 }, { __tostring = function() error "no text" end }))
+        end)
+        print(select(2, pcall(p.result, p)).at, p.exitcode)
+      ]]):format(backend))
+      assert.are.equal("1\t1\n", result.out)
+      assert.is_truthy(result.err:find("^%a+%-1: %(error object is a table value%)\n"), result.err)
+    end)
+
     it("raises nil when that was the error", function()
       local worker = mf_b.spawn(function() error(nil) end)
       assert.are.same({ n = 2, false, nil }, table.pack(pcall(worker.result, worker, long)))

@@ -139,7 +139,7 @@ function Call:collected(failure)
   local err = self:error_of(failure)
   if not core.is_error(err) then
     err = core.error("failed", ("item %d of %s failed: %s"):format(failure.index, self.label,
-      tostring(value)))
+      core.error_text(value)))
   elseif rawequal(err, value) then
     err = copy_of(err)
   end

@@ -17,7 +17,7 @@ local watched = {}
 ---@param err any
 ---@param traceback? string
 function callbacks.report(what, err, traceback)
-  local text = ("%s: %s"):format(what, tostring(err))
+  local text = ("%s: %s"):format(what, core.error_text(err))
   if traceback then text = ("%s\n%s"):format(text, traceback) end
   io.stderr:write(text, "\n")
 end

@@ -132,7 +132,7 @@ function errors.initializer(pool, value, traceback, status)
     value = errors.died(value or {}, "in the initializer")
   end
   local message = ("the initializer of %s failed: %s"):format(pool,
-    tostring(errors.raised(value, traceback)))
+    core.error_text(errors.raised(value, traceback)))
   return core.error("initializer", message, { value = value, traceback = traceback })
 end
 
@@ -151,7 +151,7 @@ function errors.outcome(status, label, value, extra)
   if make then return make(label, value, extra) end
   if core.is_error(value) then return value end
   local message = place(label) .. " failed"
-  if value ~= nil then message = ("%s: %s"):format(message, tostring(value)) end
+  if value ~= nil then message = ("%s: %s"):format(message, core.error_text(value)) end
   return core.error(status, message)
 end
 

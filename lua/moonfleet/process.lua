@@ -249,7 +249,7 @@ local without_value = { no_memory = "no shared memory for its error" } -- where 
 local function other_failure(p, status, value, traceback)
   local err = value
   if not core.is_error(value) then
-    local what = value ~= nil and tostring(value) or without_value[status] or status
+    local what = value ~= nil and core.error_text(value) or without_value[status] or status
     err = errors.new(status, ("%s failed: %s"):format(core.worker_get(p, "name"), what))
   end
   return err, traceback, err

@@ -134,19 +134,10 @@ static mf_status status_of(lua_State *L, int raised) {
   return MF_FAILED;
 }
 
-static int text_of(lua_State *L) {
-  luaL_tolstring(L, 1, NULL);
-  return 1;
-}
-
 // The error on the top becomes the calling thread's, and is popped.
 static void keep_error(mf_runtime *rt, lua_State *L, mf_status status) {
-  lua_pushcfunction(L, text_of);
-  lua_insert(L, -2);
-  lua_pcall(L, 1, 1, 0);
-  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "unknown error";
-  mfi_fail(rt, status, "%s", text);
-  lua_pop(L, 1);
+  mfi_fail(rt, status, "%s", mfi_error_text(L, -1));
+  lua_pop(L, 2);
 }
 
 mf_status mfi_lua_call(mf_runtime *rt, lua_State *L, mfi_lua_fn *fn, void *arg, int nargs,

@@ -114,6 +114,12 @@ static int core_error(lua_State *L) {
   return 1;
 }
 
+static int core_error_text(lua_State *L) {
+  luaL_checkany(L, 1);
+  mfi_error_text(L, 1);
+  return 1;
+}
+
 static int core_is_error(lua_State *L) {
   luaL_checkany(L, 1);
   lua_pushboolean(L, mfi_error_is(L, 1, luaL_optstring(L, 2, NULL)));
@@ -244,6 +250,7 @@ void mfi_bind_open_general(lua_State *L) {
                                        {"metatable", core_metatable},
                                        {"extra", core_extra},
                                        {"error", core_error},
+                                       {"error_text", core_error_text},
                                        {"is_error", core_is_error},
                                        {"error_metatable", core_error_metatable},
                                        {"encode", core_encode},

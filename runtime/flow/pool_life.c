@@ -193,8 +193,8 @@ void mfi_pool_worker_left(mfi_self *self, mfi_object *core, uint32_t slot, const
   mfi_core *c = mfi_core_of(core);
   mfi_slot *s = mfi_slot_at(self, slot);
   mfi_worker *w = mfi_worker_of(mfi_object_of(self, s->worker));
-  bool breaks = unexpected && c->fragile && w->ready == 0 && c->state != MFI_POOL_TERMINATED;
   mfi_lock_take(self, &core->lock);
+  bool breaks = unexpected && c->fragile && w->ready == 0 && c->state != MFI_POOL_TERMINATED;
   if (s->left != 2) {
     mfi_change32(self, &core->lock, &c->present, c->present - 1);
     if (s->left == 0)

@@ -77,3 +77,19 @@ int mfi_error_is(lua_State *L, int idx, const char *kind) {
   lua_pop(L, 2);
   return is;
 }
+
+static int text_of(lua_State *L) { // value -> its text [-0, +1, e]
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+const char *mfi_error_text(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  lua_pushcfunction(L, text_of);
+  lua_pushvalue(L, idx);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+    lua_pop(L, 1);
+    lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, idx));
+  }
+  return lua_tostring(L, -1);
+}

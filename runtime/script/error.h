@@ -23,6 +23,9 @@ int mfi_error_is(lua_State *L, int idx, const char *kind);
 // Makes the table at idx an mf.Error: sets the metatable, nothing else. [-0, +0, m]
 void mfi_error_bless(lua_State *L, int idx);
 
+// Pushes the text of any error value, also of one whose __tostring raises. [-0, +1, m]
+const char *mfi_error_text(lua_State *L, int idx);
+
 // Pushes the metatable of errors, to which a binding may add methods. [-0, +1, m]
 void mfi_error_metatable(lua_State *L);
 

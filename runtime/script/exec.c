@@ -224,8 +224,8 @@ void mfi_exec_encode_failure(lua_State *L, int error, mfi_encoded *out) {
   lua_pushlightuserdata(L, out);
   if (lua_pcall(L, 3, 0, 0) == LUA_OK)
     return;
-  const char *why = luaL_tolstring(L, -1, NULL);
-  lua_pushfstring(L, "%s (%s)", luaL_tolstring(L, top + 1, NULL), why);
+  const char *why = mfi_error_text(L, -1);
+  lua_pushfstring(L, "%s (%s)", mfi_error_text(L, top + 1), why);
   lua_replace(L, top + 1);
   lua_settop(L, top + 2);
   mfi_encode(m->codec, L, top + 1, 2, "error;traceback", 0, out);
@@ -257,7 +257,7 @@ static int run_target(lua_State *L) {
 }
 
 static void print_uncaught(life *l, lua_State *L) {
-  const char *message = luaL_tolstring(L, -1, NULL);
+  const char *message = mfi_error_text(L, -1);
   mfi_context_push_traceback(L, false);
   const char *trace = lua_tostring(L, -1);
   lua_pushfstring(L, "%s: %s%s%s\n", l->self->slot->name, message, trace != NULL ? "\n" : "",
