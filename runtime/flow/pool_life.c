@@ -311,7 +311,7 @@ static mfi_status cause(mfi_slot *dead, mfi_ref job, const mfi_death *death) {
 static bool ends_whole(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status status) {
   if (status == MFI_CANCELLED)
     return mfi_job_is_cancelled(self, mfi_job_at(self, job));
-  return mfi_core_of(core)->state == MFI_POOL_TERMINATED;
+  return load_acquire(&mfi_core_of(core)->state) == MFI_POOL_TERMINATED;
 }
 
 // Its cell is charged, the others are there for whoever has joined or comes.
