@@ -42,21 +42,27 @@ function process.find(value)
     and debug.getmetatable(value).moonfleet == "Process" and rawget(value, "_process") or nil
 end
 
+local deeds = { -- of methods whose name is no verb
+  result = "take the result of", exception = "take the exception of", is_alive = "ask",
+}
+
+local function fail(name, who, why)
+  check.fail(("cannot %s %s: %s"):format(deeds[name] or name, who, why))
+end
+
 -- The handle behind `self` and its private table; raises when it is none, or closed.
 local function open(self, name)
   local p = process.find(self)
   if not p then check.bad_self(self, "Process", name) end
   local extra = core.extra(p)
-  if extra.last then
-    check.fail(("cannot %s %s: it is closed"):format(name, extra.last.name))
-  end
+  if extra.last then fail(name, extra.last.name, "it is closed") end
   return p, extra
 end
 
 local function state_of(p) return core.worker_get(p, "state") end
 
 local function refuse(name, p, why)
-  check.fail(("cannot %s %s: %s"):format(name, core.worker_get(p, "name"), why))
+  fail(name, core.worker_get(p, "name"), why)
 end
 
 -- A worker that has been started.
