@@ -103,7 +103,8 @@ static int lock_release(lua_State *L) {
   bool condition = lua_tointeger(L, lua_upvalueindex(1)) == MFI_KIND_CONDITION;
   const char *kind = condition ? "Condition" : mfi_bind_kind_name(b->kind);
   if (is_lock(b))
-    return luaL_error(L, "cannot release a %s that this worker does not hold", kind);
+    return luaL_error(L, "cannot release %s %s that this worker does not hold",
+                      kind[0] == 'R' ? "an" : "a", kind);
   const char *most = b->kind == MFI_KIND_BOUNDED ? "its initial value" : "math.maxinteger";
   return luaL_error(L, "cannot release a %s above %s", kind, most);
 }
