@@ -321,7 +321,7 @@ static int core_parent(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   if (m->worker == NULL)
     return 0;
-  uint64_t id = mfi_worker_of(m->worker)->parent;
+  uint64_t id = m->self->slot->parent;
   lua_newtable(L);
   set_integer(L, "ident", id);
   if (!mfi_slot_is(m->self, id))
@@ -354,7 +354,7 @@ static int core_parent_wait(lua_State *L) {
   mfi_ns until = mfi_bind_until(L, 1);
   if (m->worker == NULL)
     return 0;
-  parent p = {mfi_worker_of(m->worker)->parent};
+  parent p = {m->self->slot->parent};
   mfi_status st;
   while ((st = wait_for_parent(m->self, &p, until)) == MFI_INTERRUPTED)
     mfi_context_look_up(L);

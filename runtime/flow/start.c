@@ -94,6 +94,8 @@ static mfi_status take_slot(mfi_self *self, mfi_object *o, mfi_handle h, uint32_
     return MFI_NOMEM;
   mfi_slot *s = mfi_slot_at(self, *slot);
   memcpy(s->name, mfi_worker_of(o)->name, sizeof s->name);
+  store_release(&self->slot->is_parent, 1u);
+  store_release(&s->parent, mfi_slot_id(self, self->index));
   mfi_status st = mfi_handle_hold(self, h, &s->worker);
   if (st == MFI_OK)
     return MFI_OK;
@@ -112,7 +114,6 @@ static void mark_starting(mfi_self *self, mfi_object *o, uint32_t slot, mfi_ref 
   if (thread)
     mfi_change32(self, &o->lock, &w->pid, (uint32_t)mfi_os_pid());
   mfi_change64(self, &o->lock, &w->slot, mfi_slot_id(self, slot));
-  mfi_change64(self, &o->lock, &w->parent, mfi_slot_id(self, self->index));
   mfi_change32(self, &o->lock, &self->slot->starting, 0);
   if (spec != 0) {
     mfi_change64(self, &o->lock, &w->spec, spec);

@@ -208,8 +208,9 @@ static bool is_orphan(warden *w, uint32_t slot) {
   if (o == NULL)
     return false;
   mfi_worker *worker = mfi_worker_of(o);
+  uint64_t parent = load_acquire(&mfi_slot_at(&w->self, slot)->parent);
   return load_acquire(&worker->backend) == MFI_BACKEND_PROCESS &&
-         load_acquire(&worker->pool) == 0 && !mfi_slot_is(&w->self, load_acquire(&worker->parent));
+         load_acquire(&worker->pool) == 0 && !mfi_slot_is(&w->self, parent);
 }
 
 // The child that a slot belongs to; 0: none. Its threads may end at any time, their pid is read

@@ -147,21 +147,18 @@ mfi_object *mfi_worker_in(mfi_self *self, uint32_t slot) {
   return worker_at(self, load_acquire(&mfi_slot_at(self, slot)->worker));
 }
 
-// Under the object's lock: without it the entry may become another object meanwhile.
-static bool is_child(mfi_self *self, mfi_handle h, mfi_object *o, uint64_t parent) {
-  mfi_lock_take(self, &o->lock);
-  bool is = worker_at(self, h) == o && mfi_worker_of(o)->parent == parent;
-  mfi_lock_give(self, &o->lock);
-  return is;
-}
-
+// The worker is read before its parent: whoever gets a slot that ends meanwhile is no child of
+// `parent`, which starts none now.
 void mfi_worker_each(mfi_self *self, uint64_t parent,
                      void (*fn)(mfi_self *, mfi_handle, mfi_object *, void *), void *ctx) {
   uint64_t top = load_acquire(&self->region->slots_top);
+  if (load_acquire(&mfi_slot_at(self, (uint32_t)parent)->is_parent) == 0)
+    return; // so that the end of many is not the square of their number
   for (uint32_t i = 1; i < top; i++) {
-    mfi_handle h = load_acquire(&mfi_slot_at(self, i)->worker);
-    mfi_object *o = worker_at(self, h);
-    if (o != NULL && is_child(self, h, o, parent))
+    mfi_slot *s = mfi_slot_at(self, i);
+    mfi_handle h = load_acquire(&s->worker);
+    mfi_object *o = load_acquire(&s->parent) == parent ? worker_at(self, h) : NULL;
+    if (o != NULL)
       fn(self, h, o, ctx);
   }
 }

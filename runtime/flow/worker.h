@@ -24,7 +24,6 @@ typedef struct mfi_worker {
   uint32_t daemon;
   uint32_t number;   // of a pool's worker; else 0
   uint64_t slot;     // id of its slot, since the start
-  uint64_t parent;   // id of its creator's slot
   uint32_t pid, tid; // since RUNNING
   int32_t exitcode;  // since ENDED: 0.. or -signal
   uint32_t status;   // since ENDED: mfi_status of its target; MFI_SYSTEM: errno in `exitcode`
@@ -116,7 +115,8 @@ mfi_object *mfi_worker_in(mfi_self *self, uint32_t slot);
 // process that has claimed it.
 void mfi_worker_leave(mfi_self *self, uint32_t slot, int exitcode);
 
-// Children of the worker with this id: fn for each live one, as (object, handle).
+// Children of the worker with this id, the caller or a dead one: fn for each live one, which may
+// end at any time, as (object, handle).
 void mfi_worker_each(mfi_self *self, uint64_t parent,
                      void (*fn)(mfi_self *, mfi_handle, mfi_object *, void *), void *ctx);
 

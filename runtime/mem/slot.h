@@ -66,9 +66,12 @@ typedef struct mfi_slot {
 
   uint64_t claim;       // of a thread: its id, until somebody says that it is the one to end it
   uint64_t worker;      // handle, a reference: the worker that it is; 0: a native thread
+  uint64_t parent;      // id of the slot of whoever started it; set before `worker`
   uint32_t starting;    // slot that it has taken for a worker to be; 0: none
   uint32_t warden;      // slot of the warden that forks it; 0: a thread
   uint32_t counters[2]; // names of workers that it made; own
+  uint32_t is_parent;   // it has started a worker, or is about to; own, set before the child's
+                        // `parent`
   uint32_t left;        // its pool has counted it out
   uint32_t asleep;      // its pool counts it as sleeping inside a task
   mfi_ref stop_job;     // job that `stop` is meant for; 0: the worker as a whole
