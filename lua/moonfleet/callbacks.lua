@@ -12,14 +12,21 @@ local pending = {}
 -- Things to look at → function(thing), true when it is to be looked at no more.
 local watched = {}
 
---- Writes an error of code that nobody waits for to standard error, once.
+--- Says unasked what must not be lost: to the host if it listens, else on standard error.
+---@param level "error"|"warning"
+---@param text string
+function callbacks.say(level, text)
+  if not core.log(level, text) then io.stderr:write(text, "\n") end
+end
+
+--- Tells of an error of code that nobody waits for, once.
 ---@param what string   "error in a callback of submit (a.lua:3)"
 ---@param err any
 ---@param traceback? string
 function callbacks.report(what, err, traceback)
   local text = ("%s: %s"):format(what, core.error_text(err))
   if traceback then text = ("%s\n%s"):format(text, traceback) end
-  io.stderr:write(text, "\n")
+  callbacks.say("error", text)
 end
 
 local function with_traceback(err)

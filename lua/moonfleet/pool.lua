@@ -296,8 +296,8 @@ function pool.at_exit()
     local ok, stats = pcall(core.pool_stats, self) -- one that is being collected has none
     local left = ok and stats.queued + stats.running or 0
     if left > 0 then
-      io.stderr:write(("%s left with %d unfinished task%s\n"):format(core.pool_get(self, "name"),
-        left, left == 1 and "" or "s"))
+      callbacks.say("warning", ("%s left with %d unfinished task%s"):format(
+        core.pool_get(self, "name"), left, left == 1 and "" or "s"))
     end
   end
 end

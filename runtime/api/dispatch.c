@@ -3,6 +3,7 @@
 #include "api/dispatch.h"
 
 #include "api/caller.h"
+#include "api/report.h"
 #include "base/atomic.h"
 #include "flow/beacon.h"
 #include "flow/queue.h"
@@ -134,10 +135,6 @@ static void look_at_watched(mf_runtime *rt, bool all) {
 
 // ---- The beacon
 
-static bool has_reports(const mf_runtime *rt) {
-  return rt->reports != NULL && mfi_queue_size(rt->reports) > 0;
-}
-
 static mfi_ns turn(mfi_self *self, void *ud) {
   mf_runtime *rt = ud;
   if (exchange_seqcst(&rt->note_wanted, 0u) != 0)
@@ -147,7 +144,7 @@ static mfi_ns turn(mfi_self *self, void *ud) {
   take_ends(rt, self);
   if (rt->polled > 0)
     look_at_watched(rt, false);
-  if (has_reports(rt))
+  if (mfi_report_is_due(rt))
     mfi_beacon_light(rt->fd);
   mfi_ns until = rt->polled > 0 ? mfi_os_now() + POLL_NS : MFI_NEVER;
   mfi_unlock_home(rt);
@@ -161,16 +158,10 @@ bool mfi_dispatch_open(mf_runtime *rt, const mf_config *c) {
   pthread_cond_init(&rt->ended, &monotonic);
   pthread_condattr_destroy(&monotonic);
   rt->fd = -1;
-  rt->on_output = c->on_output;
   rt->on_error = c->on_error;
   rt->ud = c->ud;
-  if (c->on_output != NULL && !c->inherit_output) {
-    uint32_t place;
-    mfi_handle h = mfi_queue_make(&rt->home, 0, 0, &place);
-    if (h == 0)
-      return false;
-    rt->reports = mfi_object_of(&rt->home, h);
-  }
+  if (!mfi_report_open(rt, c))
+    return false;
   mfi_lock_home(rt); // the first turn waits for rt->beacon_slot
   rt->beacon = mfi_beacon_open(&rt->home, turn, rt);
   if (rt->beacon != NULL)
@@ -186,58 +177,11 @@ void mfi_dispatch_stop(mf_runtime *rt) {
   rt->wanted = NULL;
   look_at_watched(rt, true);
   for (mf_future *f = rt->futures; f != NULL; f = f->next) {
-    f->report = rt->on_error != NULL;
+    f->report = mfi_dispatch_hears_errors(rt);
     report_if_unasked(f);
     f->report = false;
   }
   mfi_unlock_home(rt);
-}
-
-// ---- Output
-
-#define REPORT_NAME MFI_NAME_SIZE
-
-typedef struct report {
-  char name[REPORT_NAME];
-  int32_t stream;
-  uint32_t size;
-} report;
-
-typedef struct printed {
-  report head;
-  const char *data;
-} printed;
-
-static void copy_printed(const void *ctx, void *to) {
-  const printed *p = ctx;
-  memcpy(to, &p->head, sizeof p->head);
-  memcpy((char *)to + sizeof p->head, p->data, p->head.size);
-}
-
-void mfi_dispatch_print(void *ud, int stream, const char *data, size_t size) {
-  mfi_self *self = ud;
-  mf_runtime *rt = ((const mfi_exec_host *)mfi_runtime_of(self)->host)->ud;
-  if (rt->reports == NULL)
-    return; // nowhere
-  printed p = {.head = {.stream = stream, .size = (uint32_t)size}, .data = data};
-  memcpy(p.head.name, self->slot->name, sizeof p.head.name);
-  mfi_source src = {.size = sizeof p.head + size, .copy = copy_printed, .ctx = &p};
-  mfi_queue_put(self, rt->reports, &src, 0); // without room the text is lost
-  mfi_beacon_note(self, rt->beacon_slot);
-}
-
-// Takes the oldest report, in memory of malloc's. Under the mutex. NULL: none.
-static report *take_report(mf_runtime *rt) {
-  mfi_taken t;
-  mfi_self *self = &rt->home;
-  if (rt->reports == NULL || mfi_queue_get(self, rt->reports, 0, &t) != MFI_OK)
-    return NULL;
-  report *r = malloc((size_t)t.size);
-  if (r != NULL)
-    memcpy(r, t.bytes, (size_t)t.size);
-  if (t.block != 0)
-    mfi_message_free(self, t.block);
-  return r;
 }
 
 // ---- Running callbacks
@@ -262,6 +206,8 @@ static void run(mf_runtime *rt, mfi_due *d) {
     end_use(rt, d->f);
   } else if (rt->on_error != NULL) {
     rt->on_error(rt->ud, d->status, d->text);
+  } else {
+    rt->on_log(rt->ud, MF_LOG_ERROR, d->text);
   }
   free(d->text);
   free(d);
@@ -270,7 +216,7 @@ static void run(mf_runtime *rt, mfi_due *d) {
 // Runs the next one; false: none is due.
 static bool run_one(mf_runtime *rt) {
   mfi_lock_home(rt);
-  report *r = take_report(rt);
+  mfi_report *r = mfi_report_take(rt);
   mfi_due *d = r != NULL ? NULL : rt->due_first;
   if (d != NULL)
     rt->due_first = d->next;
@@ -278,7 +224,7 @@ static bool run_one(mf_runtime *rt) {
     mfi_beacon_put_out(rt->fd);
   mfi_unlock_home(rt);
   if (r != NULL)
-    rt->on_output(rt->ud, r->name, r->stream, (const char *)(r + 1), r->size);
+    mfi_report_give(rt, r);
   else if (d != NULL)
     run(rt, d);
   free(r);
@@ -313,6 +259,7 @@ void mfi_dispatch_close(mf_runtime *rt) {
   store_seqcst(&rt->dispatching, 1u);
   while (run_one(rt))
     continue;
+  store_release(&rt->over, 1u);
   mfi_os_close(rt->fd);
   rt->fd = -1;
 }
@@ -330,7 +277,7 @@ int mf_fd(mf_runtime *rt) {
     return -1;
   mfi_lock_home(rt);
   int fd = need_fd(&rt->fd);
-  if (rt->due_first != NULL || has_reports(rt))
+  if (rt->due_first != NULL || mfi_report_is_due(rt))
     mfi_beacon_light(fd);
   mfi_unlock_home(rt);
   return fd;

@@ -189,7 +189,7 @@ static void unlist(mf_runtime *rt, mf_future *f) {
 // Its failure, if nobody has asked: now, or when there is one.
 static void leave_report(mf_runtime *rt, mf_future *f) {
   mfi_outcome o;
-  if (rt->on_error == NULL || load_acquire(&rt->closed) != 0)
+  if (!mfi_dispatch_hears_errors(rt) || load_acquire(&rt->closed) != 0)
     return;
   if (load_acquire(&f->asked) != 0)
     return;

@@ -2,6 +2,7 @@
 #include "api/future.h"
 #include "api/value.h"
 #include "base/atomic.h"
+#include "flow/text.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -71,34 +72,21 @@ static char *of_message(const mfi_message *m, const char *before) {
 
 // ---- Deaths
 
-static const char *how_it_died(const mfi_death *d, char *room, size_t size) {
-  if (d->exitcode >= 0) {
-    snprintf(room, size, "ended by os.exit(%d)", d->exitcode);
-    return room;
-  }
-  const char *name = sigabbrev_np(-d->exitcode);
-  if (name != NULL)
-    snprintf(room, size, "was killed by SIG%s", name);
-  else
-    snprintf(room, size, "was killed by signal %d", -d->exitcode);
-  return room;
-}
-
 static char *of_death(mf_future *f, const mfi_view *v) {
   mfi_death d;
-  char room[64];
+  char room[MFI_DEATH_TEXT];
   memcpy(&d, v->bytes, sizeof d);
   bool killed = d.exitcode == -9;
-  return print("%s (pid %u) %s while it ran %s%s", d.worker, d.pid,
-               how_it_died(&d, room, sizeof room), label_of(f), killed ? "; out of memory?" : "");
+  return print("%s (pid %u) %s while it ran %s%s", d.worker, d.pid, mfi_death_text(&d, room),
+               label_of(f), killed ? "; out of memory?" : "");
 }
 
 static char *of_initializer(mf_future *f) {
   mfi_core *c = mfi_core_of(f->core);
-  char room[64];
+  char room[MFI_DEATH_TEXT];
   if (c->failure == 0)
     return print("%s's initializer: %s %s", c->name, c->broken_by.worker,
-                 how_it_died(&c->broken_by, room, sizeof room));
+                 mfi_death_text(&c->broken_by, room));
   mfi_body *body = mfi_message_body(&f->rt->home, c->failure);
   mfi_message m = {.bytes = mfi_message_bytes(body),
                    .size = body->size,

@@ -4,6 +4,7 @@
 
 #include "api/caller.h"
 #include "api/dispatch.h"
+#include "api/report.h"
 #include "api/serial.h"
 #include "api/worker.h"
 #include "base/atomic.h"
@@ -45,6 +46,9 @@ SAME(TOO_BIG);
 SAME(NOMEM);
 SAME(SYSTEM);
 #undef SAME
+_Static_assert((int)MF_LOG_ERROR == (int)MFI_LOG_ERROR, "MF_LOG_ERROR");
+_Static_assert((int)MF_LOG_WARNING == (int)MFI_LOG_WARNING, "MF_LOG_WARNING");
+_Static_assert((int)MF_LOG_INFO == (int)MFI_LOG_INFO, "MF_LOG_INFO");
 _Static_assert((int)MF_PROCESS == (int)MFI_BACKEND_PROCESS, "MF_PROCESS");
 _Static_assert((int)MF_THREAD == (int)MFI_BACKEND_THREAD, "MF_THREAD");
 _Static_assert((int)MF_SERIAL == (int)MFI_BACKEND_SERIAL, "MF_SERIAL");
@@ -149,7 +153,8 @@ void mfi_runtime_leave(mf_runtime *rt) {
 
 // ---- Opening
 
-static const mfi_runtime_up up = {.run = mfi_worker_run_host, .poke = mfi_exec_poke};
+static const mfi_runtime_up up = {
+    .run = mfi_worker_run_host, .poke = mfi_exec_poke, .log = mfi_report_log};
 
 static const char *check_config(const mf_config *c) {
   if (c->size != sizeof *c)

@@ -44,6 +44,7 @@ struct mf_runtime {
   pthread_key_t key;             // the calling thread's mfi_caller
   uint64_t refs;                 // itself until mf_close, and its handles; under mutex
   uint32_t closed;               // atomic
+  uint32_t over;                 // atomic: the last callback has run
   uint32_t interrupted;          // atomic: mf_interrupt is on
   struct mfi_given *given;       // modules and hooks, worker.h; atomic
   bool stale;                    // something was given since the warden was forked; under mutex
@@ -68,10 +69,11 @@ struct mf_runtime {
   mf_future *watched[MFI_WATCHED];
   mfi_due *due_first, *due_last;
   int fd;              // mf_fd; -1: none
-  mfi_object *reports; // queue of what workers print; set once; NULL: it goes elsewhere
+  mfi_object *reports; // queue of what is for on_output and on_log; set once; NULL: nothing is
   mf_output_fn *on_output;
   mf_error_fn *on_error;
-  void *ud; // of these two
+  mf_log_fn *on_log;
+  void *ud; // of these three
 };
 
 struct mf_pool {

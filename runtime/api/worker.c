@@ -3,7 +3,7 @@
 #include "api/worker.h"
 
 #include "api/caller.h"
-#include "api/dispatch.h"
+#include "api/report.h"
 #include "base/atomic.h"
 #include "flow/warden.h"
 #include "script/names.h"
@@ -114,8 +114,11 @@ static void stop_from(lua_State *L, const mfi_given *g) {
     return;
   lua_pushcfunction(L, run_stop_hook);
   lua_pushlightuserdata(L, (void *)(uintptr_t)g);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK)
-    lua_pop(L, 1);
+  if (lua_pcall(L, 1, 0, 0) == LUA_OK)
+    return;
+  mfi_runtime_logf(mfi_context_of(L)->self, MFI_LOG_WARNING, "a stop hook failed: %s",
+                   lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error");
+  lua_pop(L, 1);
 }
 
 static void end(void *ud, lua_State *L) { stop_from(L, load_acquire(&runtime_of(ud)->given)); }
@@ -144,7 +147,7 @@ void mfi_worker_host_init(mf_runtime *rt, const mf_config *c) {
                              .alloc_ud = c->alloc_ud,
                              .stop_signal = c->signal_number};
   if (!c->inherit_output)
-    rt->host.print = mfi_dispatch_print;
+    rt->host.print = mfi_report_print;
 }
 
 void mfi_worker_host_fini(mf_runtime *rt) {

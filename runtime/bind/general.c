@@ -239,12 +239,24 @@ static int core_fault_hits(lua_State *L) {
   return 1;
 }
 
+// core.log("error" | "warning", text): gives it to the host; false: it does not listen.
+static int core_log(lua_State *L) {
+  static const char *const names[] = {"error", "warning", NULL};
+  static const mfi_level levels[] = {MFI_LOG_ERROR, MFI_LOG_WARNING};
+  mfi_level level = levels[luaL_checkoption(L, 1, NULL, names)];
+  size_t size;
+  const char *text = luaL_checklstring(L, 2, &size);
+  lua_pushboolean(L, mfi_runtime_log(mfi_bind_context(L)->self, level, text, size));
+  return 1;
+}
+
 void mfi_bind_open_general(lua_State *L) {
   static const luaL_Reg functions[] = {{"time", core_time},
                                        {"sleep", core_sleep},
                                        {"getpid", core_getpid},
                                        {"cpu_count", core_cpu_count},
                                        {"dump_waits", core_dump_waits},
+                                       {"log", core_log},
                                        {"flush", core_flush},
                                        {"type", core_type},
                                        {"metatable", core_metatable},

@@ -4,6 +4,7 @@
 #include "base/atomic.h"
 #include "flow/cells.h"
 #include "flow/pool_queue.h"
+#include "flow/runtime.h"
 #include "flow/spec.h"
 
 #include <errno.h>
@@ -144,6 +145,8 @@ mfi_status mfi_pool_make(mfi_self *self, const mfi_pool_config *config, mfi_hand
   if (st == MFI_OK)
     st = make_handle(self, core, out, place);
   int error = errno;
+  if (st == MFI_OK)
+    mfi_runtime_logf(self, MFI_LOG_INFO, "%s is open", config->name);
   mfi_handle_drop(self, core_place);
   errno = error;
   return st;
@@ -358,9 +361,19 @@ void mfi_pool_bury_job(mfi_self *self, uint32_t slot, const mfi_death *death) {
 
 // ---- Closing
 
+// To the host, once for each pool: that it is none any more.
+static void tell_end(mfi_self *self, const mfi_core *c, uint32_t state) {
+  if (state == MFI_POOL_BROKEN)
+    mfi_runtime_logf(self, MFI_LOG_WARNING, "%s has ended: its workers do not start", c->name);
+  else
+    mfi_runtime_logf(self, MFI_LOG_INFO, "%s is %s", c->name,
+                     state == MFI_POOL_CLOSING ? "closed" : "terminated");
+}
+
 static bool change_state(mfi_self *self, mfi_object *core, uint32_t state) {
   mfi_core *c = mfi_core_of(core);
   mfi_lock_take(self, &core->lock);
+  uint32_t before = c->state;
   bool news = c->state < state && c->state != MFI_POOL_TERMINATED;
   if (news) {
     mfi_event_will_wake(self, &c->work);
@@ -371,6 +384,8 @@ static bool change_state(mfi_self *self, mfi_object *core, uint32_t state) {
   mfi_lock_give(self, &core->lock);
   mfi_event_wake_all(self, &c->work);
   mfi_event_wake_all(self, &c->calm);
+  if (news && before == MFI_POOL_OPEN)
+    tell_end(self, c, state);
   return news;
 }
 

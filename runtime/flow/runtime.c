@@ -9,6 +9,9 @@
 #include "sync/gates.h"
 #include "sync/locks.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 const mfi_object_ops *const mfi_flow_ops[MFI_KINDS] = {
     [MFI_KIND_QUEUE] = &mfi_queue_ops,     [MFI_KIND_LOCK] = &mfi_lock_ops,
     [MFI_KIND_RLOCK] = &mfi_rlock_ops,     [MFI_KIND_SEMAPHORE] = &mfi_semaphore_ops,
@@ -36,4 +39,21 @@ mfi_self mfi_self_make(mfi_runtime *rt, uint32_t slot) {
                    .runtime = rt};
   self.slot = mfi_slot_at(&self, slot);
   return self;
+}
+
+bool mfi_runtime_log(mfi_self *self, mfi_level level, const char *text, size_t size) {
+  const mfi_runtime *rt = mfi_runtime_of(self);
+  if (rt == NULL || rt->up == NULL || rt->up->log == NULL)
+    return false;
+  return rt->up->log(self, level, text, size);
+}
+
+void mfi_runtime_logf(mfi_self *self, mfi_level level, const char *format, ...) {
+  char text[256];
+  va_list args;
+  va_start(args, format);
+  int n = vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  if (n > 0)
+    mfi_runtime_log(self, level, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }

@@ -23,6 +23,9 @@ typedef struct mfi_runtime {
   const void *host;           // what the script floor asks of a C host; NULL: nothing
 } mfi_runtime;
 
+// What happens unasked, for the host's on_log; the numbers of mf_level.
+typedef enum mfi_level { MFI_LOG_ERROR = 1, MFI_LOG_WARNING = 2, MFI_LOG_INFO = 3 } mfi_level;
+
 // What the floors above do for flow.
 typedef struct mfi_runtime_up {
   // Runs a worker on this thread until its end and says its exit code. Everything Lua happens here.
@@ -32,9 +35,17 @@ typedef struct mfi_runtime_up {
   void *(*get_ready)(void);
   // Asks the thread of a slot of this process to stop (a signal); under that slot's lock.
   void (*poke)(mfi_self *self, uint32_t slot);
+  // Tells the host of a line; false: it does not listen. Holds no lock. NULL: it never does.
+  bool (*log)(mfi_self *self, mfi_level level, const char *text, size_t size);
 } mfi_runtime_up;
 
 static inline mfi_runtime *mfi_runtime_of(const mfi_self *self) { return self->runtime; }
+
+// False: the host does not listen; who has something to say that must not be lost prints it then.
+bool mfi_runtime_log(mfi_self *self, mfi_level level, const char *text, size_t size);
+// The same with a short text made here.
+__attribute__((format(printf, 3, 4))) void mfi_runtime_logf(mfi_self *self, mfi_level level,
+                                                            const char *format, ...);
 
 // The calling thread's view of a runtime; a worker's own slot, or one for a native thread.
 mfi_self mfi_self_make(mfi_runtime *rt, uint32_t slot);

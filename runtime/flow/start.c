@@ -22,7 +22,9 @@ typedef struct entry {
 
 int mfi_worker_run(mfi_self *self) {
   mfi_object *o = mfi_object_of(self, self->slot->worker);
-  mfi_worker_begun(self, o, (uint32_t)mfi_os_pid(), (uint32_t)mfi_os_tid());
+  uint32_t pid = (uint32_t)mfi_os_pid();
+  mfi_worker_begun(self, o, pid, (uint32_t)mfi_os_tid());
+  mfi_runtime_logf(self, MFI_LOG_INFO, "%s (pid %u) has started", self->slot->name, pid);
   return mfi_runtime_of(self)->up->run(self, o);
 }
 

@@ -139,3 +139,16 @@ void mfi_text_add_object(mfi_text *t, mfi_self *self, mfi_handle h) {
     mfi_text_add(t, ")");
   }
 }
+
+// ---- Deaths
+
+const char *mfi_death_text(const mfi_death *d, char room[MFI_DEATH_TEXT]) {
+  const char *name = d->exitcode < 0 ? sigabbrev_np(-d->exitcode) : NULL;
+  if (d->exitcode >= 0)
+    snprintf(room, MFI_DEATH_TEXT, "ended by os.exit(%d)", d->exitcode);
+  else if (name != NULL)
+    snprintf(room, MFI_DEATH_TEXT, "was killed by SIG%s", name);
+  else
+    snprintf(room, MFI_DEATH_TEXT, "was killed by signal %d", -d->exitcode);
+  return room;
+}

@@ -3,7 +3,7 @@
 #ifndef MFI_FLOW_TEXT_H
 #define MFI_FLOW_TEXT_H
 
-#include "mem/region.h"
+#include "flow/job.h"
 
 // In the manner of snprintf: `used` counts also what did not fit, the text ends in zero.
 typedef struct mfi_text {
@@ -21,5 +21,9 @@ void mfi_text_add_object(mfi_text *t, mfi_self *self, mfi_handle h);
 void mfi_text_add_batch(mfi_text *t, mfi_self *self, mfi_handle batch);
 // A job's label, "submit (a.lua:3)". False: it is gone, nothing was added.
 bool mfi_text_add_label(mfi_text *t, mfi_self *self, mfi_ref job);
+
+// How a worker died: "was killed by SIGKILL", "ended by os.exit(3)".
+#define MFI_DEATH_TEXT 64
+const char *mfi_death_text(const mfi_death *d, char room[MFI_DEATH_TEXT]);
 
 #endif

@@ -9,6 +9,7 @@
 #include "flow/pool.h"
 #include "flow/runtime.h"
 #include "flow/stream.h"
+#include "flow/text.h"
 
 #include <signal.h>
 #include <string.h>
@@ -75,6 +76,21 @@ static void end_unborn(mfi_self *self, mfi_slot *dead) {
   dead->starting = 0;
 }
 
+// A death that nobody asked for is a warning, other ends are news.
+static void tell(mfi_self *self, const mfi_worker *w, const mfi_death *d, bool unexpected) {
+  char how[MFI_DEATH_TEXT];
+  const char *then = "";
+  if (w == NULL)
+    return;
+  if (w->pool != 0 && mfi_core_of(mfi_object_of(self, w->pool))->state == MFI_POOL_OPEN)
+    then = "; another one takes its place";
+  if (unexpected)
+    mfi_runtime_logf(self, MFI_LOG_WARNING, "%s (pid %u) %s%s", d->worker, d->pid,
+                     mfi_death_text(d, how), then);
+  else
+    mfi_runtime_logf(self, MFI_LOG_INFO, "%s (pid %u) has ended", d->worker, d->pid);
+}
+
 void mfi_worker_leave(mfi_self *self, uint32_t slot, int exitcode) {
   mfi_slot *s = mfi_slot_at(self, slot);
   mfi_object *o = mfi_object_of(self, s->worker);
@@ -87,6 +103,7 @@ void mfi_worker_leave(mfi_self *self, uint32_t slot, int exitcode) {
   mfi_pool_bury_job(self, slot, &death);
   if (core != 0)
     mfi_pool_heal(self, mfi_object_of(self, core));
+  tell(self, mfi_worker_of(o), &death, false);
   mark_ended(self, o, exitcode);
   mfi_handle_unhold(self, &s->worker); // from here on its thread goes on by itself
   mfi_event_wake_all(self, mfi_event_of(self, mfi_slot_id(self, slot)));
@@ -113,6 +130,7 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
   if (core != 0)
     mfi_pool_heal(self,
                   mfi_object_of(self, core)); // with the own table, where it is a thread's end
+  tell(self, w, &death, unexpected);
   mfi_handles_bury(self, slot);
   mfi_heap_bury(self, slot);
   if (o != NULL) {

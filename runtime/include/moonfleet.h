@@ -302,6 +302,20 @@ typedef struct mf_limits {
   unsigned libs;       /* MF_LIB_*. 0: MF_LIB_ALL */
 } mf_limits;
 
+typedef enum mf_level {
+  MF_LOG_ERROR = 1,   /* an error that nobody else is told of: of a task whose outcome nobody asked
+                         for (without on_error), of a worker's target, of a callback in Lua */
+  MF_LOG_WARNING = 2, /* a worker died and was replaced, a pool's workers do not start, a stop hook
+                         raised an error, a script left tasks unfinished */
+  MF_LOG_INFO = 3,    /* a worker or pool came or went */
+  MF_LOG_DEBUG = 4    /* nothing yet */
+} mf_level;
+
+/* What the runtime notes; text ends in zero. All of it comes here, from worker processes and Lua
+ * states of the host's, too, and goes to no stderr then; what scripts print does not. A note that
+ * finds no room in shared memory is lost. */
+typedef void mf_log_fn(void *ud, mf_level level, const char *text);
+
 /* A task failed (cancelled and terminated ones did not) and its future was released, or the runtime
  * closed, before anybody asked: message and traceback. */
 typedef void mf_error_fn(void *ud, mf_status status, const char *text);
@@ -325,9 +339,10 @@ typedef struct mf_config {
                               0: SIGRTMIN + 4 */
   int inherit_output;      /* 1: what workers print goes to this process's stdout and stderr.
                               0: to on_output, or nowhere */
-  mf_output_fn *on_output; /* the two sinks are callbacks: see above. NULL: nowhere */
+  mf_output_fn *on_output; /* the three sinks are callbacks: see above. NULL: nowhere */
   mf_error_fn *on_error;
-  void *ud; /* given to the two sinks */
+  mf_log_fn *on_log; /* NULL: errors go to the stderr of the state in which they happen */
+  void *ud;          /* given to the three sinks */
 } mf_config;
 
 /* Opens a runtime; starts no worker. A program may have several; they share nothing.

@@ -264,7 +264,8 @@ static void print_uncaught(life *l, lua_State *L) {
                   trace != NULL ? trace : "");
   size_t size;
   const char *text = lua_tolstring(L, -1, &size);
-  mfi_output_write(l->m->output, 2, text, size);
+  if (!mfi_runtime_log(l->self, MFI_LOG_ERROR, text, size - 1))
+    mfi_output_write(l->m->output, 2, text, size);
 }
 
 static int report_failure(lua_State *L) {
