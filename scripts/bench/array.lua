@@ -63,6 +63,7 @@ local ROUNDS <const> = bench.count(100)
 
 local function rate(move)
   return function()
+    collectgarbage() -- what others left
     local started = mf.time()
     for _ = 1, ROUNDS do move() end
     return ROUNDS * BYTES / (mf.time() - started)
