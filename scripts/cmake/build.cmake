@@ -28,8 +28,16 @@ mark_as_advanced(MFI_LUA_STATIC)
 add_library(moonfleet_lua INTERFACE)
 target_include_directories(moonfleet_lua SYSTEM INTERFACE ${LUA_INCLUDE_DIRS})
 if(MFI_LUA_STATIC) # whole, and exported by -rdynamic: C modules find every lua_* in the program
+  set(lua ${PROJECT_BINARY_DIR}/lua.a)
+  # A copy whose code begins at cache lines: where among them the interpreter's loop lies, which else
+  # changes with each build of ours, makes 5 % of its speed (cpu_loop.lua).
+  execute_process(RESULT_VARIABLE failed
+    COMMAND ${CMAKE_OBJCOPY} --set-section-alignment .text=64 ${MFI_LUA_STATIC} ${lua})
+  if(failed)
+    set(lua ${MFI_LUA_STATIC})
+  endif()
   target_link_libraries(moonfleet_lua INTERFACE
-    -Wl,--whole-archive ${MFI_LUA_STATIC} -Wl,--no-whole-archive)
+    -Wl,--whole-archive ${lua} -Wl,--no-whole-archive)
 else()
   target_link_libraries(moonfleet_lua INTERFACE ${LUA_LINK_LIBRARIES})
 endif()
