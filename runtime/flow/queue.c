@@ -17,6 +17,8 @@
 #define FIRST_CAPACITY ((uint64_t)1024)
 #define MOST_CAPACITY MFI_RING_MOST
 #endif
+#define MANY 64
+#define PAUSES 32
 #define LEAST_PIECE ((uint64_t)512) // holds one record; twice of it fit the largest ring
 
 mfi_handle mfi_queue_make(mfi_self *self, uint64_t maxsize, uint64_t max_bytes, uint32_t *place) {
@@ -191,11 +193,20 @@ static mfi_status try_put(mfi_self *self, mfi_object *o, const mfi_source *src, 
   return st;
 }
 
+// A queue that is full of many keeps its consumers busy for a while: looking for room at once would
+// take the cache line from them for a place or two.
+static void let_them_get(const mfi_queue *q) {
+  if (q->maxsize >= MANY)
+    for (int i = 0; i < PAUSES; i++)
+      mfi_cpu_relax();
+}
+
 static mfi_status wait_for_room(mfi_self *self, mfi_object *o, uint64_t size, mfi_ns until) {
   mfi_queue *q = mfi_queue_of(o);
   wanted w = {q, size};
   if (until == 0)
     return MFI_TIMEDOUT;
+  let_them_get(q);
   mfi_event_say(self, MFI_HOW_PUT, mfi_object_handle(self, o));
   return mfi_event_await(self, &q->not_full, has_room, &w, until);
 }
