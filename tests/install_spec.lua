@@ -137,7 +137,7 @@ describe("the installed tree", function()
 
   it_links("serves C hosts by find_package", function()
     write(prefix .. "/CMakeLists.txt", PROJECT)
-    local said = run([[cd %s && cmake -B b -DCMAKE_PREFIX_PATH=%s . && cmake --build b &&
+    local said = run([[cd %s && cmake -G Ninja -B b -DCMAKE_PREFIX_PATH=%s . && cmake --build b &&
       echo && b/host]], prefix, prefix)
     assert.truthy(said:find("\n\n42 42\n" .. version .. "\n", 1, true), said)
   end)
