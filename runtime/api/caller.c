@@ -1,4 +1,5 @@
-// Calling threads. Floor 6; see caller.h. Locks: the runtime's mutex. Sleeps in mfi_caller_wait.
+// Calling threads. Floor 6; see caller.h. Locks: `living`, then the runtime's mutex. Sleeps in
+// mfi_caller_wait.
 #include "api/caller.h"
 
 #include "api/lua_state.h"
@@ -33,6 +34,50 @@ static mfi_self *worker_of(const mf_runtime *rt) {
 
 // ---- Coming and going
 
+// The callers that have slots, of all runtimes: a thread that ends while its runtime is closed
+// finds here whether its caller is still there.
+static struct {
+  pthread_mutex_t mutex;
+  mfi_caller *first;
+} living = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void lock(mf_runtime *rt) {
+  pthread_mutex_lock(&living.mutex);
+  mfi_lock_home(rt);
+}
+
+static void unlock(mf_runtime *rt) {
+  mfi_unlock_home(rt);
+  pthread_mutex_unlock(&living.mutex);
+}
+
+// Under both. Another one may lie where it lay, but that is another thread's.
+static bool is_living(const mfi_caller *c) {
+  const mfi_caller *other = living.first;
+  while (other != NULL && other != c)
+    other = other->next_living;
+  return other != NULL && pthread_equal(other->thread, pthread_self());
+}
+
+static void enter(mf_runtime *rt, mfi_caller *c) {
+  c->thread = pthread_self();
+  c->next = rt->callers;
+  rt->callers = c;
+  c->next_living = living.first;
+  living.first = c;
+}
+
+static void leave(mf_runtime *rt, mfi_caller *c) {
+  mfi_caller **link = &rt->callers, **among = &living.first;
+  while (*link != c)
+    link = &(*link)->next;
+  *link = c->next;
+  while (*among != c)
+    among = &(*among)->next_living;
+  *among = c->next_living;
+  mfi_slot_bury(&rt->home, c->own.index);
+}
+
 static bool take_slot(mf_runtime *rt, mfi_caller *c) {
   uint32_t slot = mfi_slot_take(&rt->home);
   if (slot == 0)
@@ -48,14 +93,24 @@ static bool take_slot(mf_runtime *rt, mfi_caller *c) {
 static bool enlist(mf_runtime *rt, mfi_caller *c) {
   if (worker_of(rt) != NULL)
     return true;
-  mfi_lock_home(rt);
-  bool ok = !rt->in_child && load_acquire(&rt->closed) == 0 && take_slot(rt, c);
-  if (ok) {
-    c->next = rt->callers;
-    rt->callers = c;
-  }
-  mfi_unlock_home(rt);
+  if (rt->in_child)
+    return false; // its mutexes may have been held when it was forked
+  lock(rt);
+  bool ok = load_acquire(&rt->closed) == 0 && take_slot(rt, c);
+  if (ok)
+    enter(rt, c);
+  unlock(rt);
   return ok;
+}
+
+// A caller without a slot is its thread's alone.
+static void end_own(mf_runtime *rt, mfi_caller *c) {
+  if (c->own.slot != NULL) {
+    lock(rt);
+    leave(rt, c);
+    unlock(rt);
+  }
+  free(c);
 }
 
 mfi_caller *mfi_caller_of(mf_runtime *rt) {
@@ -70,28 +125,24 @@ mfi_caller *mfi_caller_of(mf_runtime *rt) {
   c->rt = rt;
   if (enlist(rt, c) && pthread_setspecific(rt->key, c) == 0)
     return c;
-  mfi_caller_destroy(c);
+  end_own(rt, c);
   return NULL;
 }
 
-static void unlist(mf_runtime *rt, const mfi_caller *c) {
-  mfi_caller **link = &rt->callers;
-  while (*link != NULL && *link != c)
-    link = &(*link)->next;
-  if (*link != NULL)
-    *link = c->next;
-}
-
+// One without a slot was ended by its worker.
 void mfi_caller_destroy(void *caller) {
   mfi_caller *c = caller;
-  mf_runtime *rt = c->rt;
-  if (c->own.slot != NULL) {
+  pthread_mutex_lock(&living.mutex);
+  bool ours = is_living(c);
+  if (ours) {
+    mf_runtime *rt = c->rt; // mfi_callers_end waits for `living`
     mfi_lock_home(rt);
-    unlist(rt, c);
-    mfi_slot_bury(&rt->home, c->own.index);
+    leave(rt, c);
     mfi_unlock_home(rt);
   }
-  free(c);
+  pthread_mutex_unlock(&living.mutex);
+  if (ours)
+    free(c);
 }
 
 mfi_self *mfi_caller_self(mfi_caller *c) {
@@ -109,6 +160,13 @@ mf_status mfi_fail(mf_runtime *rt, mf_status status, const char *format, ...) {
   va_start(args, format);
   vsnprintf(c->error, sizeof c->error, format, args);
   va_end(args);
+  return status;
+}
+
+mf_status mfi_fail_shortly(mf_runtime *rt, mf_status status) {
+  mfi_caller *c = mfi_caller_of(rt);
+  if (c != NULL)
+    strcpy(c->error, mf_status_string(status)); // a word
   return status;
 }
 
@@ -215,13 +273,12 @@ void mfi_callers_wait(mf_runtime *rt) {
 }
 
 void mfi_callers_end(mf_runtime *rt) {
-  mfi_lock_home(rt);
+  lock(rt);
   pthread_key_delete(rt->key);
   while (rt->callers != NULL) {
     mfi_caller *c = rt->callers;
-    rt->callers = c->next;
-    mfi_slot_bury(&rt->home, c->own.index);
+    leave(rt, c);
     free(c);
   }
-  mfi_unlock_home(rt);
+  unlock(rt);
 }

@@ -13,8 +13,10 @@
 typedef struct mfi_caller {
   mf_runtime *rt;
   struct mfi_caller *next; // in rt->callers
-  mfi_self own;            // its slot; slot NULL: a worker's thread
-  uint32_t inside;         // atomic: in a call that waits
+  struct mfi_caller *next_living;
+  pthread_t thread;
+  mfi_self own;    // its slot; slot NULL: a worker's thread
+  uint32_t inside; // atomic: in a call that waits
   char error[MFI_ERROR_SIZE];
 } mfi_caller;
 
@@ -27,6 +29,9 @@ __attribute__((format(printf, 3, 4))) mf_status mfi_fail(mf_runtime *rt, mf_stat
                                                          const char *format, ...);
 // The same with the text that belongs to the status.
 mf_status mfi_fail_as(mf_runtime *rt, mfi_status status, const char *what);
+
+// The same with its name alone, without a format's cost: for what is met often.
+mf_status mfi_fail_shortly(mf_runtime *rt, mf_status status);
 
 // Calls wait(self, what, until) until it gives something else than MFI_INTERRUPTED, or the runtime
 // is closed or interrupted, or the worker that calls is to stop.

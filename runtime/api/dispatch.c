@@ -8,6 +8,7 @@
 #include "flow/beacon.h"
 #include "flow/queue.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -380,31 +381,51 @@ static mf_status wait_any(mf_runtime *rt, const group *g, mfi_ns until, size_t *
   return status;
 }
 
+// NULL: their runtime is *rt.
+static const char *check_group(const group *g, mf_runtime **rt) {
+  *rt = NULL;
+  for (size_t i = 0; g->futures != NULL && i < g->n; i++) {
+    if (g->futures[i] == NULL)
+      continue;
+    if (*rt != NULL && g->futures[i]->rt != *rt)
+      return "the futures are of several runtimes";
+    *rt = g->futures[i]->rt;
+  }
+  return *rt == NULL ? "there is no future" : NULL;
+}
+
 mf_status mf_future_wait_any(mf_future *const *futures, size_t n, double timeout, size_t *index) {
-  size_t first = 0, found;
-  while (first < n && futures[first] == NULL)
-    first++;
-  if (first == n || index == NULL || isnan(timeout) || futures[first]->rt->in_child)
-    return MF_INVALID;
-  mf_runtime *rt = futures[first]->rt;
-  mfi_caller *c = mfi_caller_of(rt);
   group g = {.futures = futures, .n = n};
+  mf_runtime *rt;
+  size_t found;
+  const char *wrong = check_group(&g, &rt);
+  if (rt == NULL || rt->in_child)
+    return MF_INVALID;
+  if (wrong == NULL && (index == NULL || isnan(timeout)))
+    wrong = index == NULL ? "index is NULL" : "timeout is NaN";
+  if (wrong != NULL)
+    return mfi_fail(rt, MF_INVALID, "mf_future_wait_any: %s", wrong);
+  mfi_caller *c = mfi_caller_of(rt);
   if (c != NULL)
     store_seqcst(&c->inside, 1u);
   mf_status status = wait_any(rt, &g, mfi_os_deadline(timeout), &found);
   if (c != NULL)
     store_release(&c->inside, 0u);
-  if (status == MF_OK)
-    *index = found;
-  return status;
+  if (status != MF_OK)
+    return mfi_fail_shortly(rt, status);
+  *index = found;
+  return MF_OK;
 }
 
 // ---- Ctrl-C
 
+// Inside signal handlers, too: what they interrupt may be about to look at errno.
 void mf_interrupt(mf_runtime *rt, int on) {
+  int error = errno;
   if (rt == NULL)
     return;
   store_seqcst(&rt->interrupted, on != 0);
   store_seqcst(&rt->note_wanted, 1u);
   note_beacon(rt);
+  errno = error;
 }

@@ -9,6 +9,7 @@
 #include "base/atomic.h"
 #include "script/error.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,14 +56,16 @@ static mfi_status wait_job(mfi_self *self, void *what, mfi_ns until) {
 
 mf_status mf_future_wait(mf_future *f, double timeout) {
   mfi_outcome o;
-  if (f == NULL || !(timeout == timeout))
+  if (f == NULL)
     return MF_INVALID;
+  if (isnan(timeout))
+    return mfi_fail(f->rt, MF_INVALID, "mf_future_wait: timeout is NaN");
   if (ask(f, &o))
     return o.status;
   mfi_status st = mfi_caller_wait(f->rt, wait_job, &f->job, timeout);
   if (ask(f, &o))
     return o.status;
-  return (mf_status)st;
+  return mfi_fail_shortly(f->rt, (mf_status)st);
 }
 
 int mf_future_cancel(mf_future *f, int force) {

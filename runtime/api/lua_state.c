@@ -168,7 +168,9 @@ static int open_module(mfi_context *m, lua_State *L, void *arg) {
 }
 
 mf_status mf_openlib(mf_runtime *rt, lua_State *L) {
-  if (rt == NULL || L == NULL)
+  if (rt == NULL)
     return MF_INVALID;
+  if (L == NULL)
+    return mfi_fail(rt, MF_INVALID, "mf_openlib: L is NULL");
   return mfi_lua_call(rt, L, open_module, NULL, 0, 0);
 }

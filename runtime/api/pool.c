@@ -21,11 +21,7 @@ static const char *check_config(const mf_pool_config *c) {
     return "mf_pool_config.workers is more than can be";
   if (c->workers < 0 || c->max_tasks_per_worker < 0)
     return "mf_pool_config.workers and max_tasks_per_worker are not negative";
-  if (c->limits != NULL && c->limits->size != sizeof *c->limits)
-    return "mf_limits.size is not sizeof(mf_limits)";
-  if (c->limits != NULL && !(c->limits->task_timeout >= 0))
-    return "mf_limits.task_timeout is not negative";
-  return NULL;
+  return mfi_check_limits(c->limits);
 }
 
 // What mfi_parcel_open reads: the context, then the call of the initializer.
@@ -159,7 +155,8 @@ mf_status mf_pool_wait(mf_pool *pool, double timeout) {
   if (pool == NULL)
     return MF_INVALID;
   calm c = {.core = pool->core};
-  return (mf_status)mfi_caller_wait(pool->rt, wait_calm, &c, timeout);
+  mfi_status st = mfi_caller_wait(pool->rt, wait_calm, &c, timeout);
+  return mfi_fail_as(pool->rt, st, "mf_pool_wait");
 }
 
 // ---- Ending
@@ -214,8 +211,10 @@ mf_status mf_pool_resize(mf_pool *pool, int workers) {
 }
 
 mf_status mf_pool_stats(mf_pool *pool, mf_stats *out) {
-  if (pool == NULL || out == NULL)
+  if (pool == NULL)
     return MF_INVALID;
+  if (out == NULL)
+    return mfi_fail(pool->rt, MF_INVALID, "mf_pool_stats: out is NULL");
   mfi_caller *caller = mfi_caller_of(pool->rt);
   if (out->size != sizeof *out)
     return mfi_fail(pool->rt, MF_INVALID, "mf_stats.size is not sizeof(mf_stats)");

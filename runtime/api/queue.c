@@ -87,11 +87,11 @@ static mfi_status wait_put(mfi_self *self, void *what, mfi_ns until) {
 
 static mf_status done(mf_queue *q, mfi_status st, double timeout, mf_status at_once,
                       const char *name) {
-  if (st == MFI_TIMEDOUT)
-    return timeout == 0 ? at_once : MF_TIMEDOUT;
-  if (st == MFI_OK || st == MFI_CLOSED || st == MFI_INTERRUPTED || st == MFI_TYPE ||
+  if (st == MFI_TIMEDOUT && timeout == 0)
+    return mfi_fail_shortly(q->rt, at_once);
+  if (st == MFI_TIMEDOUT || st == MFI_CLOSED || st == MFI_INTERRUPTED || st == MFI_TYPE ||
       st == MFI_TOO_BIG)
-    return (mf_status)st;
+    return mfi_fail_shortly(q->rt, (mf_status)st);
   return mfi_fail_as(q->rt, st, name);
 }
 
@@ -157,8 +157,8 @@ mf_status mf_queue_put_value(mf_queue *q, const mf_value *v, double timeout) {
   mf_status status;
   if (st == MFI_OK)
     status = put_source(q, &src, timeout, "mf_queue_put_value");
-  else if (st == MFI_NOT_SENDABLE)
-    status = mfi_fail(q->rt, MF_NOT_SENDABLE, "%s", b.why);
+  else if (b.why[0] != '\0')
+    status = mfi_fail(q->rt, (mf_status)st, "mf_queue_put_value: %s", b.why);
   else
     status = mfi_fail_as(q->rt, st, "mf_queue_put_value");
   mfi_value_bytes_fini(&b);
@@ -182,8 +182,10 @@ static int encode_and_put(mfi_context *m, lua_State *L, void *arg) {
 }
 
 mf_status mf_queue_put(mf_queue *q, lua_State *L, int idx, double timeout) {
-  if (q == NULL || L == NULL)
+  if (q == NULL)
     return MF_INVALID;
+  if (L == NULL)
+    return mfi_fail(q->rt, MF_INVALID, "mf_queue_put: L is NULL");
   if (!lua_checkstack(L, 8))
     return mfi_fail(q->rt, MF_NOMEM, "no room on the Lua stack");
   lua_put p = {.q = q, .timeout = timeout};
@@ -229,8 +231,10 @@ static mfi_message message_of(const mfi_taken *t) {
 mf_status mf_queue_get_value(mf_queue *q, double timeout, mf_value *out) {
   if (out != NULL)
     *out = mf_nil();
-  if (q == NULL || out == NULL)
+  if (q == NULL)
     return MF_INVALID;
+  if (out == NULL)
+    return mfi_fail(q->rt, MF_INVALID, "mf_queue_get_value: out is NULL");
   mfi_taken t;
   get g = {.q = q, .taken = &t};
   mf_status status = get_message(&g, timeout, "mf_queue_get_value");
@@ -252,8 +256,10 @@ static int decode_taken(mfi_context *m, lua_State *L, void *arg) {
 }
 
 mf_status mf_queue_get(mf_queue *q, lua_State *L, double timeout) {
-  if (q == NULL || L == NULL)
+  if (q == NULL)
     return MF_INVALID;
+  if (L == NULL)
+    return mfi_fail(q->rt, MF_INVALID, "mf_queue_get: L is NULL");
   mfi_taken t;
   get g = {.q = q, .taken = &t};
   mf_status status = get_message(&g, timeout, "mf_queue_get");
@@ -295,8 +301,10 @@ static mfi_status fits(void *ctx, const mfi_taken *t) {
 }
 
 mf_status mf_queue_get_bytes(mf_queue *q, double timeout, void *buffer, size_t *size) {
-  if (q == NULL || size == NULL || (buffer == NULL && *size > 0))
+  if (q == NULL)
     return MF_INVALID;
+  if (size == NULL || (buffer == NULL && *size > 0))
+    return mfi_fail(q->rt, MF_INVALID, "mf_queue_get_bytes: buffer or size is NULL");
   mfi_taken t;
   text found;
   get g = {.q = q, .accept = fits, .ctx = size, .taken = &t};

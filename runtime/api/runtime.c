@@ -156,6 +156,18 @@ void mfi_runtime_leave(mf_runtime *rt) {
 static const mfi_runtime_up up = {
     .run = mfi_worker_run_host, .poke = mfi_exec_poke, .log = mfi_report_log};
 
+const char *mfi_check_limits(const mf_limits *l) {
+  if (l == NULL)
+    return NULL;
+  if (l->size != sizeof *l)
+    return "mf_limits.size is not sizeof(mf_limits)";
+  if (!(l->task_timeout >= 0))
+    return "mf_limits.task_timeout is not negative";
+  if ((l->libs & ~(unsigned)MF_LIB_ALL) != 0)
+    return "mf_limits.libs has bits that are no MF_LIB_*";
+  return NULL;
+}
+
 static const char *check_config(const mf_config *c) {
   if (c->size != sizeof *c)
     return "mf_config.size is not sizeof(mf_config)";
@@ -163,11 +175,7 @@ static const char *check_config(const mf_config *c) {
     return "mf_config.backend is no mf_backend";
   if (c->signal_number != 0 && (c->signal_number < SIGRTMIN || c->signal_number > SIGRTMAX))
     return "mf_config.signal_number is no real-time signal";
-  if (c->limits != NULL && c->limits->size != sizeof *c->limits)
-    return "mf_limits.size is not sizeof(mf_limits)";
-  if (c->limits != NULL && !(c->limits->task_timeout >= 0))
-    return "mf_limits.task_timeout is not negative";
-  return NULL;
+  return mfi_check_limits(c->limits);
 }
 
 static bool copy_text(const char *from, char **to) {

@@ -106,6 +106,9 @@ struct mf_array {
 // mutex.
 void mfi_runtime_listen(mf_runtime *rt);
 
+// What is wrong with them; NULL: nothing, or there are none.
+const char *mfi_check_limits(const mf_limits *l);
+
 // One more handle; false: the runtime is closed, or this process is one of its workers.
 bool mfi_runtime_enter(mf_runtime *rt);
 // A handle less. The last one frees what mf_close has left.

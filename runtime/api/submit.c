@@ -137,7 +137,7 @@ static mf_future *submit_values(mf_pool *pool, const mf_value *values, size_t n,
   if (st == MFI_OK)
     submit_task(pool, &t, f);
   else
-    with_outcome(f, (mf_status)st, st == MFI_NOT_SENDABLE ? b.why : why(st));
+    with_outcome(f, (mf_status)st, b.why[0] != '\0' ? b.why : why(st));
   mfi_value_bytes_fini(&b);
   return f;
 }
@@ -253,7 +253,10 @@ static int encode_and_submit(mfi_context *m, lua_State *L, void *arg) {
 }
 
 mf_future *mf_submit(mf_pool *pool, lua_State *L, int nargs) {
-  if (L == NULL || nargs < 0)
+  const char *wrong = L == NULL ? "L is NULL" : nargs < 0 ? "nargs is negative" : NULL;
+  if (wrong != NULL && pool != NULL)
+    mfi_fail(pool->rt, MF_INVALID, "mf_submit: %s", wrong);
+  if (wrong != NULL)
     return NULL;
   mf_future *f = pool == NULL || pool->rt->in_child ? NULL : new_future(pool);
   if (f == NULL) {

@@ -171,15 +171,17 @@ static int push_value(mfi_context *m, lua_State *L, void *arg) {
 }
 
 mf_status mf_value_push(mf_runtime *rt, lua_State *L, const mf_value *v) {
-  if (rt == NULL || L == NULL || v == NULL)
+  if (rt == NULL)
     return MF_INVALID;
+  if (L == NULL || v == NULL)
+    return mfi_fail(rt, MF_INVALID, "mf_value_push: L or v is NULL");
   mfi_value_bytes b = {0};
   mfi_value_hooks hooks = mfi_value_hooks_of(rt);
   mfi_status st = mfi_values_write(v, 1, "value", &hooks, &b);
   crossing c = {.bytes = &b};
   mf_status status = MF_OK;
-  if (st == MFI_NOT_SENDABLE)
-    status = mfi_fail(rt, MF_NOT_SENDABLE, "%s", b.why);
+  if (b.why[0] != '\0')
+    status = mfi_fail(rt, (mf_status)st, "mf_value_push: %s", b.why);
   else if (st != MFI_OK)
     status = mfi_fail_as(rt, st, "mf_value_push");
   else
@@ -205,8 +207,10 @@ static int read_value(mfi_context *m, lua_State *L, void *arg) {
 mf_status mf_value_read(mf_runtime *rt, lua_State *L, int idx, mf_value *out) {
   if (out != NULL)
     *out = mf_nil();
-  if (rt == NULL || L == NULL || out == NULL)
+  if (rt == NULL)
     return MF_INVALID;
+  if (L == NULL || out == NULL)
+    return mfi_fail(rt, MF_INVALID, "mf_value_read: L or out is NULL");
   crossing c = {.out = out, .rt = rt};
   if (!lua_checkstack(L, 8))
     return mfi_fail(rt, MF_NOMEM, "no room on the Lua stack");

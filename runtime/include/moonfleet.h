@@ -39,10 +39,11 @@
  *             keep their outcome (MF_TERMINATED for tasks not done), queues answer MF_CLOSED.
  *   Process   Signal handlers (but one real-time signal, while thread workers exist: mf_config),
  *             SIGCHLD, the locale, stdio and the working directory are left alone.
- *             Workers are no children of the host: it may reap with wait() or ignore SIGCHLD. Open
- *             the runtime after daemonizing, and before the host's own threads where that is
- *             possible. After a fork() of the host's own, its child calls nothing here. Process
- *             workers end when the host ends, however it ends.
+ *             Workers are no children of the host: it may reap with wait() or ignore SIGCHLD. (Only
+ *             a helper that goes before the first process worker is, for a moment: a wait() for any
+ *             child may meet it.) Open the runtime after daemonizing, and before the host's own
+ *             threads where that is possible. After a fork() of the host's own, its child calls
+ *             nothing here. Process workers end when the host ends, however it ends.
  *   Lua       A Lua state of the host's serves one runtime, the first that it is given to.
  */
 #ifndef MOONFLEET_H
@@ -500,9 +501,10 @@ MF_API int mf_cancelled(lua_State *L);
  * [any]  MF_TIMEDOUT, MF_INTERRUPTED and MF_INVALID tell of the call, not of the task. */
 MF_API mf_status mf_future_wait(mf_future *f, double timeout);
 
-/* Waits until one of n futures has ended, and sets *index: the lowest, if several have. NULLs among
- * them are passed over.
- * [any]  MF_OK, however that task ended; MF_TIMEDOUT, MF_INTERRUPTED, MF_INVALID (all are NULL). */
+/* Waits until one of n futures of one runtime has ended, and sets *index: the lowest, if several
+ * have. NULLs among them are passed over.
+ * [any]  MF_OK, however that task ended; MF_TIMEDOUT, MF_INTERRUPTED, MF_INVALID (all are NULL, or
+ * of several runtimes). */
 MF_API mf_status mf_future_wait_any(mf_future *const *futures, size_t n, double timeout,
                                     size_t *index);
 

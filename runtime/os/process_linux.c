@@ -206,7 +206,7 @@ void mfi_os_null_input(void) {
   }
 }
 
-int mfi_os_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+int mfi_os_eventfd(void) { return mfi_os_lift(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)); }
 
 void mfi_os_eventfd_set(int fd) {
   uint64_t one = 1;

@@ -33,12 +33,12 @@ typedef struct mfi_value_bytes {
   uint64_t *refs;
   size_t nrefs, refs_room;
   uint32_t flags; // MFI_MESSAGE_*
-  char why[200];  // after MFI_NOT_SENDABLE: "cannot send a function (at value[2].x)"
+  char why[200];  // after MFI_NOT_SENDABLE, MFI_INVALID: "cannot send a lock (at value[2].x)"
 } mfi_value_bytes;
 
 // Writes n values; `root` begins the paths: "value", "args".
-// MFI_OK | MFI_NOT_SENDABLE (why) | MFI_INVALID (a key is nil or NaN, an unknown kind) | MFI_NOMEM
-// | what handle_of answers.
+// MFI_OK | MFI_NOT_SENDABLE (why) | MFI_INVALID (a key is nil or NaN, an unknown kind, no data) |
+// MFI_NOMEM | what handle_of answers.
 mfi_status mfi_values_write(const mf_value *values, size_t n, const char *root,
                             const mfi_value_hooks *hooks, mfi_value_bytes *to);
 void mfi_value_bytes_fini(mfi_value_bytes *b);

@@ -80,32 +80,47 @@ static void put_varint(writer *w, uint64_t n) {
 
 // ---- Paths
 
+#define PATH_SIZE 120
+
 static size_t add_text(char *to, size_t at, size_t size, const char *fmt, const char *s, size_t n) {
   int written = snprintf(to + at, size - at, fmt, (int)(n < 40 ? n : 40), s);
   at += written > 0 ? (size_t)written : 0;
   return at < size ? at : size - 1;
 }
 
-static void refuse(writer *w, const char *what) {
-  char path[120];
-  size_t at = (size_t)snprintf(path, sizeof path, "%.40s", w->root);
+static void write_path(const writer *w, char path[PATH_SIZE]) {
+  size_t at = (size_t)snprintf(path, PATH_SIZE, "%.40s", w->root);
   for (size_t i = 0; i < w->nopen; i++) {
     const open_table *o = &w->open[i];
     size_t n = o->next - 1; // the one that is written
     char index[24];
     if (n < o->table->nitems) {
       int size = snprintf(index, sizeof index, "%zu", n + 1);
-      at = add_text(path, at, sizeof path, "[%.*s]", index, (size_t)size);
+      at = add_text(path, at, PATH_SIZE, "[%.*s]", index, (size_t)size);
       continue;
     }
     const mf_value *key = &o->table->pairs[(n - o->table->nitems) & ~(size_t)1];
     if (key->kind == MF_STRING)
-      at = add_text(path, at, sizeof path, ".%.*s", key->as.string.data, key->as.string.size);
+      at = add_text(path, at, PATH_SIZE, ".%.*s", key->as.string.data, key->as.string.size);
     else
-      at = add_text(path, at, sizeof path, "[%.*s]", "?", 1);
+      at = add_text(path, at, PATH_SIZE, "[%.*s]", "?", 1);
   }
+}
+
+// What cannot travel.
+static void refuse(writer *w, const char *what) {
+  char path[PATH_SIZE];
+  write_path(w, path);
   snprintf(w->to->why, sizeof w->to->why, "cannot send a %.40s (at %s)", what, path);
   fail(w, MFI_NOT_SENDABLE);
+}
+
+// What is no value.
+static void reject(writer *w, const char *what) {
+  char path[PATH_SIZE];
+  write_path(w, path);
+  snprintf(w->to->why, sizeof w->to->why, "%.60s (at %s)", what, path);
+  fail(w, MFI_INVALID);
 }
 
 // ---- Values
@@ -203,6 +218,8 @@ static void put_object(writer *w, const mf_value *v) {
   mfi_status status = w->hooks->handle_of(w->hooks->ud, v, &handle);
   if (status == MFI_OK && !grow(&to->refs, &to->refs_room, to->nrefs + 1, sizeof *to->refs))
     status = MFI_NOMEM;
+  if (status == MFI_INVALID)
+    reject(w, "a queue or array that is NULL or another runtime's");
   if (status != MFI_OK) {
     fail(w, status);
     return;
@@ -225,7 +242,21 @@ static void put_pointer(writer *w, const mf_value *v) {
   }
 }
 
+// Does it lack what it says it has?
+static int is_hollow(const mf_value *v) {
+  const mf_table *t = v->as.table;
+  if (v->kind == MF_STRING)
+    return v->as.string.data == NULL && v->as.string.size > 0;
+  if (v->kind != MF_TABLE)
+    return 0;
+  return t == NULL || (t->items == NULL && t->nitems > 0) || (t->pairs == NULL && t->npairs > 0);
+}
+
 static void put_value(writer *w, const mf_value *v) {
+  if (is_hollow(v)) {
+    reject(w, v->kind == MF_STRING ? "a string without data" : "a table without entries");
+    return;
+  }
   switch (v->kind) {
   case MF_NIL:
     put_tagged(w, TAG_NIL, NULL, 0);
@@ -256,7 +287,7 @@ static void put_value(writer *w, const mf_value *v) {
     refuse(w, v->as.other != NULL ? v->as.other : "value");
     return;
   }
-  fail(w, MFI_INVALID);
+  reject(w, "a value of an unknown kind");
 }
 
 static int is_key(const mf_value *v) {
@@ -273,8 +304,9 @@ static void put_next(writer *w) {
   } else if (i < t->nitems + 2 * t->npairs) {
     const mf_value *v = &t->pairs[i - t->nitems];
     if ((i - t->nitems) % 2 == 0 && !is_key(v))
-      fail(w, MFI_INVALID);
-    put_value(w, v);
+      reject(w, "a key that is nil or NaN");
+    else
+      put_value(w, v);
   } else {
     w->nopen--;
     put_tagged(w, TAG_END, NULL, 0);
