@@ -129,6 +129,16 @@ helper.for_each_backend(function(backend, mf_b)
       heals(pool)
     end)
 
+    it("of reduce stops also what folds the parts", function()
+      local pool <close> = new_pool { workers = 1 }
+      local err = helper.fails("timeout", pool.reduce, pool, function(a, b)
+        if a + b >= 3 then while true do end end
+        return a + b
+      end, { 1, 1, 1 }, nil, { timeout = 0.3, chunksize = 1 })
+      assert.is_truthy(tostring(err):find("timeout of 0.3 s", 1, true), tostring(err))
+      heals(pool)
+    end)
+
     it("that is not reached does nothing", function()
       local pool <close> = new_pool { workers = 2 }
       assert.are.same({ 1, 2, n = 2 }, pool:map(math.abs, { -1, -2 }, { timeout = 60 }))
@@ -166,5 +176,76 @@ helper.for_each_backend(function(backend, mf_b)
       helper.misuse_like("memory_limit", function() new_pool { memory_limit = -1 } end)
       helper.misuse_like("memory_limit", function() new_pool { memory_limit = "1 GB" } end)
     end)
+  end)
+end)
+
+describe("timeout of a call in line", function()
+  local function loop_at_2(x)
+    if x == 2 then while true do end end
+    return x
+  end
+
+  it("stops what runs and drops what has not begun", function()
+    local pool <close> = mf.Pool { backend = "serial" }
+    local ran = mf.Queue()
+    for _, options in ipairs {
+      {}, { chunksize = 3 }, { on_error = "collect" }, { task_timeout = 9 },
+    } do
+      options.timeout = 0.1
+      local err = helper.fails("timeout", pool.map, pool, function(x)
+        ran:put(x)
+        return loop_at_2(x)
+      end, { 1, 2, 3 }, options)
+      assert.is_true(err.stopped)
+      assert.is_truthy(tostring(err):find("timeout of 0.1 s", 1, true), tostring(err))
+      assert.are.equal(2, ran:size())
+      ran:get_many(2)
+    end
+    assert.are.equal(5, pool:apply(function() return 5 end))
+  end)
+
+  it("lets a shorter task_timeout come first", function()
+    local pool <close> = mf.Pool { backend = "serial" }
+    local err = helper.fails("timeout", pool.map, pool, loop_at_2, { 1, 2, 3 },
+      { timeout = 60, task_timeout = 0.05 })
+    assert.is_truthy(tostring(err):find("item 2 of map", 1, true), tostring(err))
+  end)
+
+  it("of imap is each step's", function()
+    local pool <close> = mf.Pool { backend = "serial" }
+    local iterator = pool:imap(loop_at_2, { 1, 2 }, { timeout = 0.1 })
+    assert.are.same({ 1, 1 }, { iterator() })
+    helper.fails("timeout", iterator)
+  end)
+
+  it("of map_async and reduce, too", function()
+    local pool <close> = mf.Pool { backend = "serial" }
+    local future = pool:map_async(loop_at_2, { 1, 2, 3 }, { timeout = 0.1 })
+    helper.fails("timeout", future.get, future, 10)
+    helper.fails("timeout", pool.reduce, pool, function(a, b) return loop_at_2(a + b) end,
+      { 1, 1, 1 }, 0, { timeout = 0.1 })
+  end)
+
+  it("that is not reached does nothing", function()
+    local pool <close> = mf.Pool { backend = "serial" }
+    assert.are.same({ 1, 2, n = 2 }, pool:map(math.abs, { -1, -2 }, { timeout = 60 }))
+    assert.are.same({ 1, 2, n = 2 }, pool:map_async(math.abs, { -1, -2 }, { timeout = 60 }):get())
+    for i, value in pool:imap(math.abs, { -1, -2 }, { timeout = 60 }) do
+      assert.are.equal(i, value)
+    end
+  end)
+end)
+
+helper.for_each_pool(function(backend, new_pool)
+  it("a limit of " .. backend .. " that was not reached leaves those behind it alone", function()
+    local pool <close> = new_pool { workers = 1 }
+    local function read()
+      local pipe <close> = io.popen("sleep 0.3; echo read")
+      return pipe:read("l")
+    end
+    assert.are.equal(1, pool:submit { target = math.abs, args = { -1 }, task_timeout = 0.1 }:get())
+    assert.are.equal("read", pool:submit(read):get())
+    assert.are.same({ 1, n = 1 }, pool:map(math.abs, { -1 }, { task_timeout = 0.1 }))
+    assert.are.equal("read", read())
   end)
 end)

@@ -7,6 +7,9 @@
 -- feed_below: a feed would do nothing while more than this is in flight; infinite when it is not
 -- known.
 --
+-- In a serial pool a task runs while it is submitted: there the call's timeout is a limit of each
+-- task, whatever is left of it; `deadline` is its end, `late` that a task was stopped by it.
+--
 -- A hole is an item that never became a job, as it could not be sent; it is delivered in its turn,
 -- and until then nothing more is fed.
 
@@ -50,6 +53,30 @@ function Call:submit(n, chunksize, wait)
   return taken
 end
 
+--- The call's timeout, or its step's, begins to count; or it does already.
+---@param deadline? number   when it is over, in core.time()'s seconds
+---@return number|nil deadline
+function Call:start_clock(deadline)
+  deadline = deadline or self.timeout and core.time() + self.timeout
+  if self.timed then self.deadline = deadline end
+  return deadline
+end
+
+-- May a task begin? Of a call that limits its tasks by what is left.
+local function is_in_time(self)
+  local left = self.deadline - core.time()
+  if left <= 0 then return false end
+  core.batch_limit(self.batch, math.min(left, self.limit or left, 1e9))
+  return true
+end
+
+local function note_late(self, failures)
+  if core.time() < self.deadline then return end
+  for _, failure in ipairs(failures) do
+    if failure.status == "task_timeout" then self.late = true end
+  end
+end
+
 --- Submits one chunk, if the window has room and there is one. What cannot be sent becomes a hole.
 ---@return boolean   did it?
 function Call:feed(wait)
@@ -65,6 +92,7 @@ function Call:feed(wait)
     self.feed_below = most
     return false
   end
+  if self.deadline and not is_in_time(self) then return false end
   local index = self.index
   local ok, taken = pcall(self.submit, self, size, size, wait)
   if ok then return taken > 0 end
@@ -103,6 +131,7 @@ function Call:receive(out, at, mode, timeout)
   local n, first, failures, status, total = core.batch_next(self.batch, out, at, mode, timeout)
   if not n then return nil, first end
   failures = add_rest(self, first, n, status, total or n, failures)
+  if self.deadline and failures then note_late(self, failures) end
   self.chunks:took(n)
   self.feed_below = math.huge
   return status == "ok" and n or math.max(total or n, n), first, failures
@@ -189,6 +218,7 @@ end
 --- cells: nobody takes results before all is over, so that many small tasks may share a job
 function call.new(pool, f, source, opts, how)
   local workers = math.max(1, core.pool_get(pool, "size") or 1)
+  local timed = opts.timeout ~= nil and core.pool_get(pool, "backend") == "serial"
   local batch = broken.guard(pool, how.label, core.batch, pool, f, {
     label = how.label, limit = opts.task_timeout, unordered = how.unordered,
     stop_on_error = how.stop, each = how.each, cells = how.cells, seed = opts.seed,
@@ -196,7 +226,7 @@ function call.new(pool, f, source, opts, how)
   return setmetatable({
     pool = pool, batch = batch, source = source, label = how.label, timeout = opts.timeout,
     limit = opts.task_timeout or core.pool_get(pool, "limit"), collect = opts.collect,
-    chunks = chunks.new(opts.chunksize, opts.window, workers),
+    timed = timed, chunks = chunks.new(timed and 1 or opts.chunksize, opts.window, workers),
     index = 1, in_flight = 0, feed_below = math.huge, bar = open_bar(opts.progress, source.count),
   }, Call)
 end

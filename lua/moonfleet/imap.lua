@@ -96,6 +96,7 @@ local function step_until(work, deadline)
     else
       take(work, time_left(deadline))
     end
+    if work.late then error(work:time_is_up(), 0) end
     if not has_result(work) and time_left(deadline) == 0 then error(work:time_is_up(), 0) end
   end
 end
@@ -104,7 +105,7 @@ local function step(it)
   local work = it.work
   if work.at < work.count and work.in_flight > work.feed_below then return yield(work) end
   if work.closed then return nil end
-  return step_until(work, work.timeout and core.time() + work.timeout)
+  return step_until(work, work:start_clock())
 end
 
 local function release(it)

@@ -107,6 +107,7 @@ end
 -- What map returns, or the error that it raises.
 local function outcome(work)
   local failure = work.failure
+  if work.late then return nil, work:time_is_up() end
   if failure then return nil, work:error_of(failure), failure end
   if work.source.failure then return nil, work.source.failure[1] end
   work.results.n = work.index - 1
@@ -150,8 +151,8 @@ end
 ---@param star boolean
 function map.run(pool, name, star, f, ...)
   local work <close>, options = begin(pool, name, star, true, select("#", ...), f, ...)
-  local deadline = options.timeout and core.time() + options.timeout
-  local eager = is_eager(work.source, options)
+  local deadline = work:start_clock()
+  local eager = not work.timed and is_eager(work.source, options)
   if eager then feed_everything(work) end
   if not (eager and wait_for_everything(work, deadline)) then run(work, deadline) end
   local results, err = outcome(work)
@@ -161,9 +162,9 @@ end
 
 --- Runs a call to its end: its results, or its error raised.
 ---@param work table   a call whose `results` is a table
----@param timeout number|nil   seconds
-function map.finish(work, timeout)
-  run(work, timeout and core.time() + timeout)
+---@param deadline number|nil   see Call:start_clock
+function map.finish(work, deadline)
+  run(work, deadline)
   local results, err = outcome(work)
   if results then return results end
   error(err, 0)
@@ -224,7 +225,7 @@ end
 
 local function start(work, options)
   plan(work, options)
-  if options.window then feed(work, 0) else feed_everything(work) end
+  if options.window or work.timed then feed(work, 0) else feed_everything(work) end
 end
 
 -- callback and error_callback stand behind opts. What is no function there belongs to something
@@ -255,7 +256,7 @@ end
 function map.run_later(pool, name, star, f, ...)
   local count, callback, error_callback = callbacks_of(select("#", ...), select(2, ...))
   local work, options = begin(pool, name, star, false, count, f, ...)
-  local deadline = options.timeout and core.time() + options.timeout
+  local deadline = work:start_clock()
   local ok, err = pcall(start, work, options)
   if not ok then
     work:close()

@@ -1,9 +1,8 @@
 -- reduce: workers fold bundles of neighbouring items, one more task folds what came of these.
 
 local core = require "moonfleet.core"
-local broken = require "moonfleet.broken"
 local call = require "moonfleet.call"
-local future = require "moonfleet.future"
+local inputs = require "moonfleet.inputs"
 local label = require "moonfleet.label"
 local map = require "moonfleet.map"
 local map_options = require "moonfleet.map_options"
@@ -70,14 +69,28 @@ function Bundles.saw_item() end
 function Bundles.saw_result() end
 function Bundles:took(count) self.plan:took(count * self.plan.size) end
 
--- The results of the bundles, in order.
-local function fold_bundles(pool, fold, source, options, text)
-  local work <close> = call.new(pool, fold, source, options, {
+local function begin(pool, fold, source, options, text)
+  local work = call.new(pool, fold, source, options, {
     label = text, unordered = true, stop = true, each = true,
   })
-  source.plan, work.chunks = work.chunks, source
   work.results = {}
-  return map.finish(work, options.timeout)
+  return work
+end
+
+-- The results of the bundles, in order; and when the call's time is over.
+local function fold_bundles(pool, fold, source, options, text)
+  local work <close> = begin(pool, fold, source, options, text)
+  source.plan, work.chunks = work.chunks, source
+  local deadline = work:start_clock()
+  return map.finish(work, deadline), deadline
+end
+
+local function fold_rest(pool, fold, list, options, text, deadline)
+  local source = inputs.open({ list }, "reduce", false, false, true)
+  local work <close> = begin(pool, fold, source, {
+    chunksize = 1, timeout = options.timeout, task_timeout = options.task_timeout,
+  }, text)
+  return map.finish(work, work:start_clock(deadline))[1]
 end
 
 --- pool:reduce. Folds the items with an associative `f`; `init` enters once, first. What is empty
@@ -92,15 +105,14 @@ function reduce.run(pool, count, f, xs, init, opts)
   local options, inner = map_options.check("reduce", false, f, xs, 4, opts, count)
   local source = setmetatable({ inner = inner }, Bundles)
   local text, fold = label.here("reduce"), folder_of(f)
-  local parts = fold_bundles(pool, fold, source, options, text)
+  local parts, deadline = fold_bundles(pool, fold, source, options, text)
   local n, list = parts.n, {}
   if n == 0 then return init end
   if init ~= nil then list[1] = init end
   list.n = #list + n
   table.move(parts, 1, n, #list + 1, list)
   if list.n == 1 then return list[1] end
-  return (future.results(broken.guard(pool, text, core.pool_submit, pool, text,
-    options.task_timeout, fold, { list, n = 1 })))
+  return fold_rest(pool, fold, list, options, text, deadline)
 end
 
 return reduce

@@ -88,6 +88,15 @@ static int batch_jobs(lua_State *L) {
   return 2;
 }
 
+// core.batch_limit(b, seconds): of the tasks that are submitted from now on.
+static int batch_limit(lua_State *L) {
+  mfi_bind_batch_check(L);
+  lua_getiuservalue(L, 1, 1);
+  mfi_bind_plan *p = lua_touserdata(L, -1);
+  p->limit = (int64_t)(luaL_checknumber(L, 2) * 1e9) + 1;
+  return 0;
+}
+
 static int batch_left(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)load_acquire(&mfi_batch_of(mfi_bind_batch_check(L)->o)->left));
   return 1;
@@ -119,6 +128,7 @@ void mfi_bind_open_batch(lua_State *L) {
                                        {"batch_next", mfi_bind_batch_next},
                                        {"batch_jobs", batch_jobs},
                                        {"batch_left", batch_left},
+                                       {"batch_limit", batch_limit},
                                        {"batch_cancel", batch_cancel},
                                        {"batch_close", batch_close},
                                        {NULL, NULL}};

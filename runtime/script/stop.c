@@ -349,18 +349,30 @@ void mfi_stop_interrupt(mfi_stop *s) {
     arm(s->running);
 }
 
+static mfi_ns first_deadline(void) {
+  mfi_ns first = MFI_NEVER;
+  for (const mfi_stop *s = current; s != NULL; s = s->outer)
+    if (s->deadline < first)
+      first = s->deadline > 0 ? s->deadline : 1;
+  return first;
+}
+
+// A timer is never left to run for nothing: its signal would end a read or a wait of whatever runs
+// by then.
 mfi_status mfi_stop_deadline(mfi_stop *s, mfi_ns at) {
   mfi_stop *root = outermost(s);
   s->deadline = at;
   fence();
-  if (at == MFI_NEVER || (root->timer_at != 0 && root->timer_at <= at))
+  mfi_ns first = first_deadline();
+  mfi_ns timer_at = first == MFI_NEVER ? 0 : first;
+  if (timer_at == root->timer_at)
     return MFI_OK;
   if (!root->has_timer && mfi_os_timer_open(&root->timer, root->signal) != MFI_OK)
     return MFI_SYSTEM;
   root->has_timer = true;
-  root->timer_at = at > 0 ? at : 1;
+  root->timer_at = timer_at;
   fence();
-  mfi_os_timer_set(&root->timer, root->timer_at, REPEAT);
+  mfi_os_timer_set(&root->timer, timer_at, timer_at == 0 ? 0 : REPEAT);
   return MFI_OK;
 }
 
