@@ -187,14 +187,10 @@ void mfi_dispatch_stop(mf_runtime *rt) {
 
 // ---- Running callbacks
 
-// What a callback read of a future that was released before.
 static void end_use(mf_runtime *rt, mf_future *f) {
-  mfi_values *values = NULL;
   mfi_lock_home(rt);
-  if (f->users == 1) {
-    values = f->values;
-    f->values = NULL;
-  }
+  f->in_callback = false;
+  mfi_values *values = mfi_future_leftover(f);
   mfi_future_unuse(f);
   mfi_unlock_home(rt);
   mfi_values_free(values);
@@ -221,6 +217,8 @@ static bool run_one(mf_runtime *rt) {
   mfi_due *d = r != NULL ? NULL : rt->due_first;
   if (d != NULL)
     rt->due_first = d->next;
+  if (d != NULL && d->f != NULL)
+    d->f->in_callback = true;
   if (r == NULL && d == NULL)
     mfi_beacon_put_out(rt->fd);
   mfi_unlock_home(rt);

@@ -180,6 +180,14 @@ void mfi_future_unuse(mf_future *f) {
   rt->refs--; // never the last: the caller, or mf_close, has one
 }
 
+mfi_values *mfi_future_leftover(mf_future *f) {
+  if (!f->released || f->in_callback)
+    return NULL;
+  mfi_values *values = f->values;
+  f->values = NULL;
+  return values;
+}
+
 static void unlist(mf_runtime *rt, mf_future *f) {
   if (f->next != NULL)
     f->next->prev = f->prev;
@@ -209,10 +217,10 @@ void mf_future_release(mf_future *f) {
   if (f == NULL || f->rt->in_child)
     return;
   mf_runtime *rt = f->rt;
-  mfi_values *values = f->values;
   mfi_lock_home(rt);
   rt->refs++;
-  f->values = NULL; // a callback that comes later reads them anew
+  f->released = true;
+  mfi_values *values = mfi_future_leftover(f);
   unlist(rt, f);
   leave_report(rt, f);
   mfi_future_unuse(f);

@@ -24,6 +24,8 @@ struct mf_future {
   uint32_t users;          // its handle, its watch, its callbacks
   uint32_t watch;          // MFI_WATCH_*
   bool report;             // its failure reaches on_error, if nobody asks
+  bool in_callback;        // one runs, with what it has read
+  bool released;           // it has no handle any more
   int fd;                  // -1: none
   mfi_due *callbacks;      // to be run when it has ended
   mf_future *prev, *next;  // in rt->futures
@@ -48,6 +50,10 @@ static inline bool mfi_future_is_failure(mf_status s) {
 void mfi_future_ask(mf_future *f);
 // A user less. Under the mutex; the last one frees it, but leaves its use of the runtime.
 void mfi_future_unuse(mf_future *f);
+
+// What was read of a future without a handle, while no callback runs: to be freed without the
+// mutex; a callback that comes later reads it anew. NULL: nothing. Under the mutex.
+mfi_values *mfi_future_leftover(mf_future *f);
 
 // The text of a failure, in memory of malloc's; NULL without memory.
 char *mfi_future_text(mf_future *f, const mfi_outcome *o);

@@ -205,7 +205,7 @@ mf_status mf_pool_resize(mf_pool *pool, int workers) {
     return mfi_fail(rt, MF_INVALID, "mf_pool_resize: workers is at least 1, at most %d",
                     (int)MFI_MAX_WORKERS);
   if (c == NULL)
-    return MF_NOMEM;
+    return load_acquire(&rt->closed) != 0 ? MF_CLOSED : MF_NOMEM;
   return mfi_fail_as(rt, mfi_pool_resize(mfi_caller_self(c), pool->core, (uint32_t)workers),
                      "mf_pool_resize");
 }

@@ -252,14 +252,21 @@ mf_runtime *mf_open(const mf_config *config, char *err, size_t errlen) {
 
 // ---- Closing
 
-static void end_pools(mf_runtime *rt) {
+static void terminate_pools(mf_runtime *rt) {
+  for (mf_pool *p = rt->pools; p != NULL; p = p->next)
+    mfi_pool_terminate(&rt->home, p->core, MFI_TERMINATED);
+}
+
+// Behind the last callback: until then any of them may call with a pool, or end it.
+static void free_pools(mf_runtime *rt) {
+  mfi_lock_home(rt);
   for (mf_pool *p = rt->pools, *next; p != NULL; p = next) {
     next = p->next;
-    mfi_pool_terminate(&rt->home, p->core, MFI_TERMINATED);
     mfi_handle_drop(&rt->home, p->place);
     mfi_delete(rt, p, sizeof *p);
   }
   rt->pools = NULL;
+  mfi_unlock_home(rt);
 }
 
 static bool stop_worker(mfi_self *self, mfi_handle h) {
@@ -304,7 +311,7 @@ void mf_close(mf_runtime *rt) {
   mfi_callers_wait(rt);
   mfi_lock_home(rt);
   store_seqcst(&rt->rt.region->closing, 1u);
-  end_pools(rt);
+  terminate_pools(rt);
   stop_workers(rt);
   mfi_unlock_home(rt);
   wait_for_workers(rt);
@@ -313,6 +320,7 @@ void mf_close(mf_runtime *rt) {
   mfi_callers_end(rt);
   mfi_dispatch_stop(rt);
   mfi_dispatch_close(rt);
+  free_pools(rt);
   if (rt->stop_installed && load_acquire(&rt->rt.threads) == 0)
     mfi_stop_uninstall(rt->host.stop_signal);
   mfi_runtime_leave(rt);

@@ -197,7 +197,8 @@ void mfi_pool_worker_left(mfi_self *self, mfi_object *core, uint32_t slot, const
   mfi_slot *s = mfi_slot_at(self, slot);
   mfi_worker *w = mfi_worker_of(mfi_object_of(self, s->worker));
   mfi_lock_take(self, &core->lock);
-  bool breaks = unexpected && c->fragile && w->ready == 0 && c->state != MFI_POOL_TERMINATED;
+  bool breaks =
+      unexpected && c->fragile && w->ready == 0 && load_acquire(&c->state) != MFI_POOL_TERMINATED;
   if (s->left != 2) {
     mfi_change32(self, &core->lock, &c->present, c->present - 1);
     if (s->left == 0)

@@ -82,7 +82,8 @@ static void tell(mfi_self *self, const mfi_worker *w, const mfi_death *d, bool u
   const char *then = "";
   if (w == NULL)
     return;
-  if (w->pool != 0 && mfi_core_of(mfi_object_of(self, w->pool))->state == MFI_POOL_OPEN)
+  const mfi_core *c = w->pool == 0 ? NULL : mfi_core_of(mfi_object_of(self, w->pool));
+  if (c != NULL && load_acquire(&c->state) == MFI_POOL_OPEN)
     then = "; another one takes its place";
   if (unexpected)
     mfi_runtime_logf(self, MFI_LOG_WARNING, "%s (pid %u) %s%s", d->worker, d->pid,

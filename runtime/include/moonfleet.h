@@ -23,8 +23,10 @@
  *     [signal]  as [any], and from signal handlers
  *   Callbacks are run by mf_dispatch, and the last ones by mf_close: on the thread that calls
  *             these, one at a time, with no lock held. There are no others. A callback may call
- *             every function but mf_close; it must not throw, nor jump out. (Hooks, modules and
- *             tasks are no callbacks: they run in workers, on the worker's own thread.)
+ *             every function but mf_close; it must not throw, nor jump out. In mf_close nothing can
+ *             be opened or submitted any more (NULL, MF_CLOSED), pools are still to be called with.
+ *             (Hooks, modules and tasks are no callbacks: they run in workers, on the worker's own
+ *             thread.)
  *   Errors    A function that may fail returns mf_status, or a handle that is NULL on failure; the
  *             reason is then in mf_error(rt). Nothing is printed, nothing calls exit or abort, and
  *             nothing raises a Lua error (luaopen_moonfleet apart). A NULL handle is answered with

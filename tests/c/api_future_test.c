@@ -89,6 +89,88 @@ static void calls_back_at_the_latest_when_it_closes(void) {
   mf_future_release(f);
 }
 
+typedef struct chain {
+  mf_runtime *rt;
+  mf_pool *pool, *closed;
+  mf_queue *queue;
+  int calls;
+} chain;
+
+// What a program that goes on with its tasks does, too late.
+static void go_on(mf_future *f, void *ud) {
+  chain *c = ud;
+  mf_stats s = {.size = sizeof s};
+  c->calls++;
+  CHECK(mf_future_poll(f) == MF_OK || mf_future_poll(f) == MF_TERMINATED);
+  CHECK(submit(c->pool, "return 2", NULL, 0) == NULL);
+  CHECK(mf_pool_open(c->rt, NULL) == NULL && mf_queue_open(c->rt, 0) == NULL);
+  CHECK(mf_array_open(c->rt, 'd', 1) == NULL);
+  CHECK_EQ(mf_pool_wait(c->pool, LONG), MF_CLOSED);
+  CHECK_EQ(mf_pool_resize(c->pool, 2), MF_CLOSED);
+  mf_pool_stats(c->pool, &s);
+  CHECK_EQ(mf_queue_put_bytes(c->queue, "x", 1, LONG), MF_CLOSED);
+  CHECK_EQ(mf_future_on_done(f, go_on, c), MF_CLOSED);
+  CHECK_EQ(mf_dispatch(c->rt, 0), 0);
+  CHECK_EQ(mf_fd(c->rt), -1);
+  mf_interrupt(c->rt, 1);
+  CHECK_EQ(mf_dump_waits(c->rt, NULL, 0), 0);
+  mf_pool_close(c->closed);
+  c->closed = NULL;
+}
+
+static void lets_callbacks_call_while_it_closes(void) {
+  chain c = {.rt = open_runtime(backend)};
+  c.pool = pool_of(c.rt, 1);
+  c.closed = pool_of(c.rt, 1);
+  c.queue = mf_queue_open(c.rt, 0);
+  mf_future *done = submit(c.pool, "return 1", NULL, 0);
+  CHECK_EQ(mf_future_wait(done, LONG), MF_OK);
+  mf_future *left = submit(c.pool, FOR_EVER, NULL, 0);
+  CHECK_EQ(mf_future_on_done(done, go_on, &c), MF_OK);
+  CHECK_EQ(mf_future_on_done(left, go_on, &c), MF_OK);
+  mf_future_release(done);
+  mf_close(c.rt);
+  CHECK_EQ(c.calls, 2);
+  mf_future_release(left);
+  mf_queue_release(c.queue);
+}
+
+typedef struct reading {
+  uint32_t entered, released; // atomic
+  int right;
+} reading;
+
+static void read_slowly(mf_future *f, void *ud) {
+  reading *r = ud;
+  const mf_value *v = mf_future_value(f, 0);
+  __atomic_store_n(&r->entered, 1, __ATOMIC_SEQ_CST);
+  while (__atomic_load_n(&r->released, __ATOMIC_SEQ_CST) == 0)
+    usleep(100);
+  r->right = is_text(v, "text") && mf_future_value(f, 0) == v;
+}
+
+static void *dispatch_all(void *rt) {
+  while (mf_dispatch(rt, 0) == 0)
+    usleep(100);
+  return NULL;
+}
+
+static void lets_a_future_go_while_its_callback_reads_it(void) {
+  reading r = {0};
+  pthread_t other;
+  mf_runtime *rt = open_runtime(backend);
+  mf_future *f = submit(pool_of(rt, 1), "return 'text', {1, 2}", NULL, 0);
+  CHECK_EQ(mf_future_on_done(f, read_slowly, &r), MF_OK);
+  pthread_create(&other, NULL, dispatch_all, rt);
+  while (__atomic_load_n(&r.entered, __ATOMIC_SEQ_CST) == 0)
+    usleep(100);
+  mf_future_release(f);
+  __atomic_store_n(&r.released, 1, __ATOMIC_SEQ_CST);
+  pthread_join(other, NULL);
+  CHECK(r.right);
+  mf_close(rt);
+}
+
 static void lights_a_descriptor_when_a_task_has_ended(void) {
   mf_runtime *rt = open_runtime(backend);
   mf_pool *pool = pool_of(rt, 1);
@@ -277,6 +359,8 @@ static void run_all(mf_backend which) {
   RUN(calls_back_once_where_it_is_dispatched);
   RUN(calls_back_for_futures_that_were_released);
   RUN(calls_back_at_the_latest_when_it_closes);
+  RUN(lets_callbacks_call_while_it_closes);
+  RUN(lets_a_future_go_while_its_callback_reads_it);
   RUN(lights_a_descriptor_when_a_task_has_ended);
   RUN(waits_for_the_first_of_several);
   RUN(ends_all_waits_from_a_signal_handler);
