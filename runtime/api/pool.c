@@ -180,7 +180,9 @@ void mf_pool_close(mf_pool *pool) {
   calm gone = {.core = pool->core, .gone = true};
   if (c != NULL) {
     mfi_pool_close(mfi_caller_self(c), pool->core);
-    mfi_caller_wait(pool->rt, wait_calm, &gone, MF_FOREVER);
+    mfi_status st = mfi_caller_wait(pool->rt, wait_calm, &gone, MF_FOREVER);
+    if (st == MFI_INTERRUPTED)
+      return; // its tasks go on; mf_close frees it
   }
   end(pool);
 }

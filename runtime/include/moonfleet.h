@@ -443,7 +443,8 @@ typedef struct mf_stats {
 MF_API mf_pool *mf_pool_open(mf_runtime *rt, const mf_pool_config *config);
 
 /* Takes no more tasks, waits until those accepted are done, stops the workers, frees the pool. With
- * a limit: mf_pool_wait(pool, 5), then mf_pool_terminate. NULL is allowed.
+ * a limit: mf_pool_wait(pool, 5), then mf_pool_terminate. After mf_interrupt it does not wait: the
+ * tasks go on without it, and mf_close frees the pool. NULL is allowed.
  * [last] */
 MF_API void mf_pool_close(mf_pool *pool);
 

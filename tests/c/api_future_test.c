@@ -260,6 +260,34 @@ static void ends_all_waits_from_a_signal_handler(void) {
   mf_close(rt);
 }
 
+static void *close_pool(void *pool) {
+  mf_pool_close(pool);
+  return NULL;
+}
+
+static void lets_tasks_go_on_whose_pool_is_closed(void) {
+  mf_runtime *rt = open_runtime(backend);
+  mf_pool *pool = pool_of(rt, 1);
+  mf_queue *q = mf_queue_open(rt, 0);
+  mf_value arg = mf_of_queue(q);
+  mf_future *f = submit(pool, "local q = ... return q:get(20)", &arg, 1);
+  mf_future *behind = submit(pool, "return 2", NULL, 0);
+  pthread_t closer;
+  pthread_create(&closer, NULL, close_pool, pool);
+  usleep(1000);
+  mf_interrupt(rt, 1);
+  pthread_join(closer, NULL);
+  CHECK_EQ(mf_future_poll(behind), MF_QUEUED);
+  mf_interrupt(rt, 0);
+  CHECK_EQ(mf_queue_put_bytes(q, "x", 1, LONG), MF_OK);
+  CHECK_EQ(mf_future_wait(f, LONG), MF_OK);
+  CHECK_EQ(mf_future_wait(behind, LONG), MF_OK);
+  mf_future_release(f);
+  mf_future_release(behind);
+  mf_queue_release(q);
+  mf_close(rt);
+}
+
 static void *run_lua(void *L) {
   int failed = luaL_dostring(L, "mf = require 'moonfleet' mf.sleep(60)");
   return (void *)(intptr_t)(failed && strstr(luaL_tolstring(L, -1, NULL), "interrupted!") != NULL);
@@ -364,6 +392,7 @@ static void run_all(mf_backend which) {
   RUN(lights_a_descriptor_when_a_task_has_ended);
   RUN(waits_for_the_first_of_several);
   RUN(ends_all_waits_from_a_signal_handler);
+  RUN(lets_tasks_go_on_whose_pool_is_closed);
   RUN(ends_the_waits_of_lua_states);
   RUN(hears_what_workers_print);
   RUN(hears_of_errors_that_nobody_asked_for);
