@@ -2,7 +2,7 @@
 // a lock and of permits are killed at any instant and replaced, for some seconds (first argument).
 // Then every promise is checked: each message that was put was got once, or died with one consumer;
 // the lock's counter lost no count; permits are all there; nothing is left over.
-#include "world.h"
+#include "storm.h"
 
 #define PRODUCERS 2
 #define CONSUMERS 2
@@ -20,19 +20,12 @@ typedef struct log {
   unsigned char got[PRODUCERS][MOST / 8];
 } log;
 
-static mfi_self main_self;
 static log *shared;
 static mfi_handle queue, narrow, named, lock, permits;
 
 typedef struct role {
   unsigned index;
 } role;
-
-static mfi_object *hold(mfi_self *self, mfi_handle h, uint32_t *place) {
-  if (mfi_handle_add(self, h, place) != MFI_OK)
-    abort();
-  return mfi_object_of(self, h);
-}
 
 static mfi_status put_one(mfi_self *self, mfi_object *o, uint64_t n) {
   char bytes[1000];
@@ -132,55 +125,35 @@ static void hold_things(mfi_self *self, void *arg) {
 
 // ---- The storm
 
-static worker workers[WORKERS];
 static role roles[WORKERS];
-static uint64_t consumer_deaths, deaths;
 
 static void start(unsigned i) {
-  mfi_self *self = &main_self;
   roles[i].index = i < PRODUCERS ? i : i - PRODUCERS;
   work_fn *fn = i < PRODUCERS ? produce : i < PRODUCERS + CONSUMERS ? consume : hold_things;
-  worker_fork(self, &workers[i], fn, &roles[i]);
+  worker_fork(&storm.self, &storm.workers[i], fn, &roles[i]);
 }
 
-static void kill_some(double seconds) {
-  mfi_ns end = soon(seconds);
-  unsigned seed = (unsigned)mfi_os_now();
-  printf("seed %u\n", seed);
-  while (mfi_os_now() < end) {
-    seed = seed * 1103515245u + 12345u;
-    usleep((seed >> 16) % 3000);
-    unsigned i = (seed >> 8) % WORKERS;
-    kill(workers[i].pid, SIGKILL);
-    CHECK_EQ(worker_join(&main_self, &workers[i]), 128 + SIGKILL);
-    deaths++;
-    consumer_deaths += i >= PRODUCERS && i < PRODUCERS + CONSUMERS;
-    start(i);
-  }
+// A producer may wait for room that nobody makes any more. False: nothing lay there.
+static bool take_from_both(void) {
+  bool one = get_one(&storm.self, mfi_object_of(&storm.self, queue), 0);
+  bool other = get_one(&storm.self, mfi_object_of(&storm.self, narrow), 0);
+  return one || other;
 }
+
+static void make_room(void) { take_from_both(); }
 
 static void end_all(void) {
   store_seqcst(&shared->stop, 1u);
-  for (unsigned i = 0; i < WORKERS; i++) {
-    // A producer may wait for room that nobody makes any more.
-    while (waitpid(workers[i].pid, NULL, WNOHANG) == 0) {
-      get_one(&main_self, mfi_object_of(&main_self, queue), 0);
-      get_one(&main_self, mfi_object_of(&main_self, narrow), 0);
-      usleep(100);
-    }
-    mfi_slot_bury(&main_self, workers[i].slot);
-  }
-  while (get_one(&main_self, mfi_object_of(&main_self, queue), 0))
-    continue;
-  while (get_one(&main_self, mfi_object_of(&main_self, narrow), 0))
+  storm_end(make_room);
+  while (take_from_both())
     continue;
 }
 
 static bool was_got(unsigned p, uint64_t i) { return (shared->got[p][i / 8] >> i % 8 & 1) != 0; }
 
 static void loses_and_doubles_nothing_in_a_storm_of_kills(void) {
-  mfi_self *self = &main_self;
-  uint64_t missing = 0, got = 0, put = 0, tried = 0;
+  mfi_self *self = &storm.self;
+  uint64_t missing = 0, got = 0, put = 0, tried = 0, deaths = storm_deaths(0, WORKERS);
   for (unsigned p = 0; p < PRODUCERS; p++) {
     put += shared->put[p];
     tried += shared->tried[p];
@@ -191,7 +164,7 @@ static void loses_and_doubles_nothing_in_a_storm_of_kills(void) {
   }
   // A try may have failed with its producer; a message may have died with its consumer.
   CHECK(missing <= deaths);
-  CHECK(put <= got + consumer_deaths);
+  CHECK(put <= got + storm_deaths(PRODUCERS, CONSUMERS));
   CHECK(got <= tried);
   CHECK_EQ(shared->twice, 0);
   CHECK_EQ(shared->torn, 0);
@@ -203,7 +176,7 @@ static void loses_and_doubles_nothing_in_a_storm_of_kills(void) {
 }
 
 static void leaves_nothing_behind_after_a_storm(void) {
-  mfi_self *self = &main_self;
+  mfi_self *self = &storm.self;
   CHECK_EQ(mfi_objects_live(self), 5);
   CHECK_EQ(mfi_object_of(self, named)->refs, 1);
   // This worker's handle table, and the ring of each queue.
@@ -212,24 +185,22 @@ static void leaves_nothing_behind_after_a_storm(void) {
 }
 
 int main(int argc, char **argv) {
-  mfi_self *self = &main_self;
+  mfi_self *self = &storm.self;
   uint32_t place, permits_place;
-  world_open(self, (size_t)256 << 20);
-  mfi_ref block = mfi_heap_alloc(self, sizeof(log), MFI_BLOCK_BYTES);
-  shared = mfi_payload(mfi_at(self, block));
-  memset(shared, 0, sizeof *shared);
+  shared = storm_open((size_t)256 << 20, sizeof(log));
   queue = mfi_queue_make(self, 0, 0, &place);
   narrow = mfi_queue_make(self, 5, 0, &place);
   named = mfi_queue_make(self, 0, 0, &place);
   lock = mfi_object_make(self, MFI_KIND_LOCK, &place);
   permits = mfi_object_make(self, MFI_KIND_BOUNDED, &permits_place);
   mfi_semaphore_init(mfi_object_of(self, permits), 2, true);
-  for (unsigned i = 0; i < WORKERS; i++)
-    start(i);
-  kill_some(argc > 1 ? strtod(argv[1], NULL) : 3);
+  storm.start = start;
+  storm.n = WORKERS;
+  storm.rest_us = 3000;
+  storm_blow(argc, argv);
   end_all();
   RUN(loses_and_doubles_nothing_in_a_storm_of_kills);
-  mfi_heap_free(self, block);
+  mfi_heap_free(self, storm.block);
   RUN(leaves_nothing_behind_after_a_storm);
   mfi_region_close(self);
   return check_done();

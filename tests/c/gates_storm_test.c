@@ -2,7 +2,7 @@
 // and meets is killed at any instant and replaced, for some seconds (first argument). Meanwhile
 // every piece of work that is told of finds a taker, and nobody waits in vain; afterwards all works
 // as on the first day and nothing is left over.
-#include "world.h"
+#include "storm.h"
 
 enum { SETTER, WATCHER, PRODUCER = 3, CONSUMER = 4, MEETER = 7, WORKERS = 10 };
 #define CONSUMERS (MEETER - CONSUMER)
@@ -16,16 +16,8 @@ typedef struct log {
   uint64_t stock; // under the lock of `changed`
 } log;
 
-static mfi_self main_self;
 static log *shared;
 static mfi_handle lock, event, changed, barrier;
-
-static mfi_object *hold(mfi_self *self, mfi_handle h) {
-  uint32_t place;
-  if (mfi_handle_add(self, h, &place) != MFI_OK)
-    abort();
-  return mfi_object_of(self, h);
-}
 
 static bool goes_on(void) { return load_relaxed(&shared->stop) == 0; }
 
@@ -111,13 +103,13 @@ static void meet(mfi_self *self, mfi_object *b, bool mends) {
 
 // ---- The storm
 
-static worker workers[WORKERS];
 static unsigned roles[WORKERS];
 
 static void work(mfi_self *self, void *arg) {
   unsigned role = *(unsigned *)arg;
-  mfi_object *l = hold(self, lock), *e = hold(self, event);
-  mfi_object *c = hold(self, changed), *b = hold(self, barrier);
+  uint32_t place;
+  mfi_object *l = hold(self, lock, &place), *e = hold(self, event, &place);
+  mfi_object *c = hold(self, changed, &place), *b = hold(self, barrier, &place);
   while (goes_on()) {
     if (role == SETTER)
       set(self, e);
@@ -136,28 +128,11 @@ static void work(mfi_self *self, void *arg) {
 
 static void start(unsigned i) {
   roles[i] = i;
-  worker_fork(&main_self, &workers[i], work, &roles[i]);
-}
-
-static uint64_t deaths;
-
-static void kill_some(double seconds) {
-  mfi_ns end = soon(seconds);
-  unsigned seed = (unsigned)mfi_os_now();
-  printf("seed %u\n", seed);
-  while (mfi_os_now() < end) {
-    seed = seed * 1103515245u + 12345u;
-    usleep((seed >> 16) % 2000);
-    unsigned i = (seed >> 8) % WORKERS;
-    kill(workers[i].pid, SIGKILL);
-    CHECK_EQ(worker_join(&main_self, &workers[i]), 128 + SIGKILL);
-    deaths++;
-    start(i);
-  }
+  worker_fork(&storm.self, &storm.workers[i], work, &roles[i]);
 }
 
 static uint64_t number_waiting(void) {
-  return load_acquire(&mfi_condition_of(mfi_object_of(&main_self, changed))->waiting);
+  return load_acquire(&mfi_condition_of(mfi_object_of(&storm.self, changed))->waiting);
 }
 
 static bool comes_true(bool (*is_true)(void)) {
@@ -172,14 +147,14 @@ static bool all_wait(void) {
 static bool stock_is_taken(void) { return load_relaxed(&shared->stock) == 0; }
 
 static void hears_every_notify_after_a_storm(void) {
-  mfi_object *c = mfi_object_of(&main_self, changed), *l = mfi_object_of(&main_self, lock);
+  mfi_object *c = mfi_object_of(&storm.self, changed), *l = mfi_object_of(&storm.self, lock);
   store_seqcst(&shared->calm, 1u);
   for (int i = 0; i < 50; i++) {
     CHECK(comes_true(all_wait));
-    acquire(&main_self, l);
+    acquire(&storm.self, l);
     store_relaxed(&shared->stock, (uint64_t)1);
-    mfi_condition_notify(&main_self, c, 1);
-    mfi_lock_release(&main_self, l);
+    mfi_condition_notify(&storm.self, c, 1);
+    mfi_lock_release(&storm.self, l);
     CHECK(comes_true(stock_is_taken));
   }
 }
@@ -192,33 +167,31 @@ static void meets_after_a_storm(void) {
   CHECK(load_seqcst(&shared->passed) >= before + 20);
 }
 
-static void end_all(void) {
-  mfi_self *self = &main_self;
+static void free_all(void) {
+  mfi_self *self = &storm.self;
   mfi_object *c = mfi_object_of(self, changed), *l = mfi_object_of(self, lock);
+  set(self, mfi_object_of(self, event));
+  mfi_barrier_abort(self, mfi_object_of(self, barrier));
+  acquire(self, l);
+  mfi_condition_notify(self, c, UINT64_MAX);
+  mfi_lock_release(self, l);
+}
+
+static void end_all(void) {
   store_seqcst(&shared->stop, 1u);
-  for (unsigned i = 0; i < WORKERS; i++) {
-    while (waitpid(workers[i].pid, NULL, WNOHANG) == 0) {
-      set(self, mfi_object_of(self, event));
-      mfi_barrier_abort(self, mfi_object_of(self, barrier));
-      acquire(self, l);
-      mfi_condition_notify(self, c, UINT64_MAX);
-      mfi_lock_release(self, l);
-      usleep(100);
-    }
-    mfi_slot_bury(self, workers[i].slot);
-  }
+  storm_end(free_all);
 }
 
 static void strands_nobody_in_a_storm_of_kills(void) {
   CHECK_EQ(shared->stuck, 0);
   CHECK_EQ(shared->odd, 0);
   CHECK(shared->freed > 0 && shared->consumed > 0 && shared->passed > 0 && shared->broken > 0);
-  printf("  %lu deaths; %lu freed, %lu consumed, %lu passed, %lu broken\n", deaths, shared->freed,
-         shared->consumed, shared->passed, shared->broken);
+  printf("  %lu deaths; %lu freed, %lu consumed, %lu passed, %lu broken\n",
+         storm_deaths(0, WORKERS), shared->freed, shared->consumed, shared->passed, shared->broken);
 }
 
 static void leaves_nothing_behind_after_a_storm(void) {
-  mfi_self *self = &main_self;
+  mfi_self *self = &storm.self;
   const mfi_condition *c = mfi_condition_of(mfi_object_of(self, changed));
   const mfi_barrier *b = mfi_barrier_of(mfi_object_of(self, barrier));
   CHECK_EQ(c->waiting | c->first | c->last, 0);
@@ -239,12 +212,9 @@ static void give_action(mfi_self *self, mfi_object *b) {
 }
 
 int main(int argc, char **argv) {
-  mfi_self *self = &main_self;
+  mfi_self *self = &storm.self;
   uint32_t place;
-  world_open(self, (size_t)64 << 20);
-  mfi_ref block = mfi_heap_alloc(self, sizeof(log), MFI_BLOCK_BYTES);
-  shared = mfi_payload(mfi_at(self, block));
-  memset(shared, 0, sizeof *shared);
+  shared = storm_open((size_t)64 << 20, sizeof(log));
   lock = mfi_object_make(self, MFI_KIND_LOCK, &place);
   event = mfi_object_make(self, MFI_KIND_EVENT, &place);
   changed = mfi_object_make(self, MFI_KIND_CONDITION, &place);
@@ -252,14 +222,15 @@ int main(int argc, char **argv) {
   barrier = mfi_object_make(self, MFI_KIND_BARRIER, &place);
   mfi_barrier_init(mfi_object_of(self, barrier), PARTIES, 0);
   give_action(self, mfi_object_of(self, barrier));
-  for (unsigned i = 0; i < WORKERS; i++)
-    start(i);
-  kill_some(argc > 1 ? strtod(argv[1], NULL) : 3);
+  storm.start = start;
+  storm.n = WORKERS;
+  storm.rest_us = 2000;
+  storm_blow(argc, argv);
   RUN(hears_every_notify_after_a_storm);
   RUN(meets_after_a_storm);
   end_all();
   RUN(strands_nobody_in_a_storm_of_kills);
-  mfi_heap_free(self, block);
+  mfi_heap_free(self, storm.block);
   RUN(leaves_nothing_behind_after_a_storm);
   mfi_region_close(self);
   return check_done();

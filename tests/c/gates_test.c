@@ -28,14 +28,10 @@ static void frees_all_sleepers_by_a_set_that_is_cleared_at_once(void) {
   uint32_t place;
   worker w[4];
   mfi_object *o = make(MFI_KIND_EVENT, &place);
-  for (int i = 0; i < 4; i++) {
-    worker_start(self, &w[i], i % 2 == 0, wait_for_event, o);
-    worker_until_asleep(self, &w[i]);
-  }
+  start_sleepers(self, w, 4, wait_for_event, o);
   mfi_flag_set(self, o);
   mfi_flag_clear(o);
-  for (int i = 0; i < 4; i++)
-    CHECK_EQ(worker_join(self, &w[i]), 0);
+  join_all(self, w, 4);
   CHECK(!mfi_flag_is_set(o));
   leaves_nothing(place);
 }
@@ -166,20 +162,15 @@ static void wakes_those_that_it_calls(void) {
   uint32_t place;
   worker w[6];
   mfi_object *o = make_condition(&place);
-  for (int i = 0; i < 6; i++) {
-    worker_start(self, &w[i], i % 2 == 0, wait_for_call, o);
-    worker_until_asleep(self, &w[i]);
-  }
+  start_sleepers(self, w, 6, wait_for_call, o);
   mfi_condition_notify(self, o, 1);
-  CHECK_EQ(worker_join(self, &w[0]), 0);
+  join_all(self, w, 1);
   CHECK_EQ(mfi_condition_of(o)->waiting, 5);
   mfi_condition_notify(self, o, 2);
-  CHECK_EQ(worker_join(self, &w[1]), 0);
-  CHECK_EQ(worker_join(self, &w[2]), 0);
+  join_all(self, w + 1, 2);
   CHECK_EQ(mfi_condition_of(o)->waiting, 3);
   mfi_condition_notify(self, o, UINT64_MAX);
-  for (int i = 3; i < 6; i++)
-    CHECK_EQ(worker_join(self, &w[i]), 0);
+  join_all(self, w + 3, 3);
   leaves_nothing(place);
 }
 
@@ -216,15 +207,16 @@ static void meet(mfi_self *self, void *arg) {
 }
 
 static void start_meeting(meeting *m, worker *w, int n) {
-  for (int i = 0; i < n; i++) {
-    worker_start(&main_self, &w[i], i % 2 == 0, meet, m);
-    worker_until_asleep(&main_self, &w[i]);
-  }
+  start_sleepers(&main_self, w, n, meet, m);
   CHECK_EQ(mfi_barrier_of(m->o)->arrived, n);
 }
-static void end_meeting(worker *w, int n) {
-  for (int i = 0; i < n; i++)
-    CHECK_EQ(worker_join(&main_self, &w[i]), 0);
+
+// The wait of this visit begins, and is interrupted.
+static void look_up_from(mfi_object *o, mfi_visit *v) {
+  mfi_self *self = &main_self;
+  mfi_note(self, self->index, MFI_NOTE_DUE);
+  CHECK_EQ(mfi_barrier_wait(self, o, v, soon(LONG_SECONDS)), MFI_INTERRUPTED);
+  mfi_note_clear(self, MFI_NOTE_DUE);
 }
 
 static void lets_all_through_when_the_last_comes(void) {
@@ -237,7 +229,7 @@ static void lets_all_through_when_the_last_comes(void) {
     start_meeting(&m, w, 3);
     CHECK_EQ(mfi_barrier_wait(self, m.o, &v, 0), MFI_OK);
     CHECK_EQ(v.index, 4);
-    end_meeting(w, 3);
+    join_all(self, w, 3);
   }
   leaves_nothing(place);
 }
@@ -250,7 +242,7 @@ static void breaks_for_all_by_a_timeout(void) {
   meeting m = {make_barrier(4, &place), MFI_CLOSED};
   start_meeting(&m, w, 2);
   CHECK_EQ(mfi_barrier_wait(self, m.o, &v, soon(0.001)), MFI_TIMEDOUT);
-  end_meeting(w, 2);
+  join_all(self, w, 2);
   CHECK_EQ(mfi_barrier_wait(self, m.o, &v, 0), MFI_CLOSED);
   mfi_barrier_reset(self, m.o);
   CHECK_EQ(mfi_barrier_wait(self, m.o, &v, 0), MFI_TIMEDOUT);
@@ -262,9 +254,7 @@ static void stays_in_its_round_when_it_looks_up(void) {
   uint32_t place;
   mfi_visit v = {.began = false}, other = {.began = false};
   mfi_object *o = make_barrier(2, &place);
-  mfi_note(self, self->index, MFI_NOTE_DUE);
-  CHECK_EQ(mfi_barrier_wait(self, o, &v, soon(LONG_SECONDS)), MFI_INTERRUPTED);
-  mfi_note_clear(self, MFI_NOTE_DUE);
+  look_up_from(o, &v);
   CHECK_EQ(mfi_barrier_of(o)->arrived, 1);
   CHECK_EQ(mfi_barrier_wait(self, o, &other, 0), MFI_OK); // as a callback would
   mfi_barrier_abort(self, o);                             // too late for that round
@@ -281,11 +271,9 @@ static void breaks_when_an_interrupted_wait_is_left(void) {
   mfi_visit v = {.began = false};
   meeting m = {make_barrier(4, &place), MFI_CLOSED};
   start_meeting(&m, w, 2);
-  mfi_note(self, self->index, MFI_NOTE_DUE);
-  CHECK_EQ(mfi_barrier_wait(self, m.o, &v, soon(LONG_SECONDS)), MFI_INTERRUPTED);
-  mfi_note_clear(self, MFI_NOTE_DUE);
+  look_up_from(m.o, &v);
   mfi_barrier_leave(self, m.o, &v);
-  end_meeting(w, 2);
+  join_all(self, w, 2);
   mfi_barrier_leave(self, m.o, &v); // twice is harmless
   leaves_nothing(place);
 }

@@ -41,8 +41,7 @@ static uint32_t watchers[2]; // places of two waits of the watcher's, which do n
 
 static void set_condition(stage *t) {
   set_object(t, MFI_KIND_CONDITION);
-  t->other = mfi_object_make(&t->self, MFI_KIND_LOCK, &t->other_place);
-  t->has_other = true;
+  set_other(t, MFI_KIND_LOCK);
   CHECK_EQ(mfi_condition_init(&t->self, t->o, t->other), MFI_OK);
 }
 static void set_two_waits(stage *t) {
@@ -114,12 +113,6 @@ static void make_condition(mfi_self *self, stage *t) {
 
 static bool entered; // one of the watcher's waits has begun
 
-static bool falls_asleep(stage *t, const worker *actor) {
-  while (!has_ended(actor->pid) && !sleeps(&t->self, actor))
-    usleep(20);
-  return !has_ended(actor->pid);
-}
-
 // The actor is called while the watcher waits behind it.
 static void notify_when_asleep(stage *t, const worker *actor) {
   entered = falls_asleep(t, actor);
@@ -179,6 +172,8 @@ static void check_handed_on(stage *t, bool done) {
 
 static mfi_visit visit; // the watcher's
 
+static void set_other_queue(stage *t) { set_other(t, MFI_KIND_QUEUE); }
+
 static void set_barrier(stage *t) {
   set_object(t, MFI_KIND_BARRIER);
   mfi_barrier_init(t->o, 2, 0);
@@ -202,10 +197,6 @@ static void set_acting_barrier(stage *t) {
   mfi_barrier_of(t->o)->parties = 1;
   visit.began = false;
   CHECK_EQ(mfi_barrier_wait(&t->self, t->o, &visit, 0), MFI_RUNNING);
-}
-static void set_object_for_action(stage *t) {
-  t->other = mfi_queue_make(&t->self, 0, 0, &t->other_place);
-  t->has_other = true;
 }
 
 // Ends as 0: passed; 3: broken.
@@ -329,8 +320,8 @@ static const scene scenes[] = {
      check_handed_on},
     {"waking_up_on_a_condition", set_condition, hold, wait_asleep, notify_when_asleep,
      check_behind},
-    {"making_and_ending_a_barrier_with_an_action", set_object_for_action, NULL,
-     make_barrier_with_action, NULL, check_other_is_free},
+    {"making_and_ending_a_barrier_with_an_action", set_other_queue, NULL, make_barrier_with_action,
+     NULL, check_other_is_free},
     {"coming_to_a_barrier_and_leaving", set_barrier, hold, come_and_go, NULL, check_left},
     {"waking_up_at_a_barrier", set_barrier, hold, come_asleep, pass_when_asleep, check_woken},
     {"passing_a_barrier_with_a_sleeper", set_barrier_and_sleeper, hold, come, NULL, check_passed},

@@ -1,18 +1,14 @@
 // The walk over selects and pipes; see walk.h.
 #include "flow/select.h"
-#include "walk.h"
+#include "walk_queue.h"
 
 #ifdef MFI_FAULTS
 
 // ---- Selects: a sleeper waits for the first of two queues
 
 static void set_two_queues(stage *t) {
-  mfi_status st;
-  set_object(t, MFI_KIND_QUEUE);
-  put_number(&t->self, t->o, 1, 200, 0);
-  get_number(&t->self, t->o, 0, &st);
-  t->other = mfi_queue_make(&t->self, 0, 0, &t->other_place);
-  t->has_other = true;
+  set_used_queue(t);
+  set_other(t, MFI_KIND_QUEUE);
 }
 
 // The number of a message of either, else 0: *st says why.
@@ -42,13 +38,6 @@ static void sleep_in_select(mfi_self *self, void *arg) {
     _exit(2);
 }
 
-static void sleep_in_get(mfi_self *self, void *arg) {
-  const stage *t = arg;
-  mfi_status st;
-  if (get_number(self, t->o, soon(LONG_SECONDS), &st) != 1000 && st != MFI_CLOSED)
-    _exit(2);
-}
-
 static worker second;
 
 static void set_selector(stage *t) {
@@ -67,8 +56,6 @@ static void set_selector_and_getter(stage *t) {
   worker_until_asleep(&t->self, &second);
 }
 
-static void put_small(mfi_self *self, stage *t) { put_number(self, t->o, 1000, 16, 0); }
-static void close_queue(mfi_self *self, stage *t) { mfi_queue_close(self, t->o); }
 static void select_asleep(mfi_self *self, stage *t) {
   mfi_status st;
   select_number(self, t, &st);
@@ -96,34 +83,6 @@ static void check_selector_and_getter(stage *t, bool done) {
   CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
   CHECK_EQ(worker_join(&t->self, &second), 0);
   CHECK_EQ(mfi_queue_size(t->o), 0);
-}
-
-static void check_closed(stage *t, bool done) {
-  bool closed = mfi_queue_of(t->o)->closed != 0;
-  CHECK(closed || !done);
-  if (!closed)
-    mfi_queue_close(&t->self, t->o);
-  CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
-}
-
-static void put_when_asleep(stage *t, const worker *who) {
-  while (!has_ended(who->pid) && !sleeps(&t->self, who))
-    usleep(20);
-  put_small(&t->self, t);
-  while (!has_ended(who->pid) && !has_ended(t->sleeper.pid))
-    usleep(20);
-  if (!has_ended(who->pid))
-    put_small(&t->self, t);
-}
-
-// The actor has it, or died with it, or the sleeper has it: while it lies there, it is on its way.
-static void check_two_consumers(stage *t, bool done) {
-  MFI_UNUSED(done);
-  while (mfi_queue_size(t->o) != 0 && !has_ended(t->sleeper.pid))
-    usleep(20);
-  if (!has_ended(t->sleeper.pid))
-    put_small(&t->self, t);
-  CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
 }
 
 // ---- Pipes: t->h is the watcher's end, t->other the actor's
@@ -230,7 +189,6 @@ static void hold_both(mfi_self *self, stage *t) {
   hold(self, t);
   CHECK_EQ(mfi_handle_add(self, t->other, &place), MFI_OK);
 }
-static void drop_mine(mfi_self *self, stage *t) { mfi_handle_drop(self, t->mine); }
 
 // Whoever let go of it, or buried who did: the end is closed.
 static void check_end_is_closed(stage *t, bool done) {

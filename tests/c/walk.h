@@ -43,6 +43,11 @@ static inline void set_object(stage *t, mfi_object_kind kind) {
   t->o = mfi_object_of(&t->self, t->h);
 }
 
+static inline void set_other(stage *t, mfi_object_kind kind) {
+  t->other = mfi_object_make(&t->self, kind, &t->other_place);
+  t->has_other = true;
+}
+
 static inline void set_sleeper(stage *t, work_fn *fn) {
   worker_fork(&t->self, &t->sleeper, fn, t);
   worker_until_asleep(&t->self, &t->sleeper);
@@ -57,10 +62,14 @@ static inline bool has_ended(pid_t pid) {
   return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
 }
 
-static inline bool sleeps(const mfi_self *self, const worker *w) {
-  mfi_ref e = load_seqcst(&mfi_slot_at(self, w->slot)->sleeping_on);
-  return e != 0 && (load_seqcst((uint32_t *)mfi_at(self, e)) & 1) != 0;
+// For the watcher, meanwhile. False: the actor has ended.
+static inline bool falls_asleep(stage *t, const worker *actor) {
+  while (!has_ended(actor->pid) && !sleeps(&t->self, actor))
+    usleep(20);
+  return !has_ended(actor->pid);
 }
+
+static inline void drop_mine(mfi_self *self, stage *t) { mfi_handle_drop(self, t->mine); }
 
 static inline void check_nothing(stage *t, bool done) {
   MFI_UNUSED(t);

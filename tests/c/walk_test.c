@@ -1,5 +1,5 @@
 // The walk over heap, objects, queues, locks, semaphores and arrays; see walk.h.
-#include "walk.h"
+#include "walk_queue.h"
 
 #ifdef MFI_FAULTS
 
@@ -11,13 +11,6 @@ static void set_rlock(stage *t) { set_object(t, MFI_KIND_RLOCK); }
 static void set_semaphore(stage *t) {
   set_object(t, MFI_KIND_BOUNDED);
   mfi_semaphore_init(t->o, 3, true);
-}
-
-static void set_used_queue(stage *t) { // its ring is there, at some place in it
-  mfi_status st;
-  set_queue(t);
-  put_number(&t->self, t->o, 1, 200, 0);
-  get_number(&t->self, t->o, 0, &st);
 }
 
 static void fill(stage *t, size_t size, uint64_t n) {
@@ -53,11 +46,6 @@ static void set_wrap(stage *t) { // the next record needs a pad in front
   }
 }
 
-static void set_other(stage *t) {
-  t->other = mfi_queue_make(&t->self, 0, 0, &t->other_place);
-  t->has_other = true;
-}
-
 static mfi_status put_with_refs(mfi_self *self, stage *t, uint64_t n) {
   mfi_handle refs[2] = {t->other, t->other};
   mfi_bytes b = {&n, sizeof n};
@@ -68,23 +56,16 @@ static mfi_status put_with_refs(mfi_self *self, stage *t, uint64_t n) {
 }
 static void set_queue_and_other(stage *t) {
   set_used_queue(t);
-  set_other(t);
+  set_other(t, MFI_KIND_QUEUE);
 }
 static void set_messages_with_refs(stage *t) {
   set_queue(t);
-  set_other(t);
+  set_other(t, MFI_KIND_QUEUE);
   for (uint64_t n = 1; n <= 2; n++)
     CHECK_EQ(put_with_refs(&t->self, t, n), MFI_OK);
   t->before = 2;
 }
 
-static void sleep_in_get(mfi_self *self, void *arg) {
-  stage *t = arg;
-  mfi_status st;
-  uint64_t n = get_number(self, t->o, soon(LONG_SECONDS), &st);
-  if (n != 1000 && st != MFI_CLOSED)
-    _exit(2);
-}
 static void set_sleeping_consumer(stage *t) {
   set_used_queue(t);
   set_sleeper(t, sleep_in_get);
@@ -132,8 +113,7 @@ static void sleep_in_cycle(mfi_self *self, void *arg) {
 
 static void set_cycle(stage *t) {
   set_lock(t);
-  t->other = mfi_object_make(&t->self, MFI_KIND_LOCK, &t->other_place);
-  t->has_other = true;
+  set_other(t, MFI_KIND_LOCK);
   worker_fork(&t->self, &t->sleeper, sleep_in_cycle, t);
 }
 
@@ -204,7 +184,6 @@ static void make_used_object(mfi_self *self, stage *t) {
   mfi_queue_make(self, 0, 0, &place);
   mfi_handle_drop(self, place);
 }
-static void drop_mine(mfi_self *self, stage *t) { mfi_handle_drop(self, t->mine); }
 static void add_many(mfi_self *self, stage *t) {
   uint32_t place;
   for (int i = 0; i < 12; i++)
@@ -225,7 +204,6 @@ static void make_full_queue(mfi_self *self, stage *t) { // only the actor holds 
   mfi_handle_drop(self, inner);
 }
 
-static void put_small(mfi_self *self, stage *t) { put_number(self, t->o, 1000, 16, 0); }
 static void put_large(mfi_self *self, stage *t) { put_number(self, t->o, 1000, 1000, 0); }
 static void put_200(mfi_self *self, stage *t) { put_number(self, t->o, 1000, 200, 0); }
 static void put_refs(mfi_self *self, stage *t) { put_with_refs(self, t, 1000); }
@@ -262,7 +240,6 @@ static void get_asleep(mfi_self *self, stage *t) {
   mfi_status st;
   get_number(self, t->o, soon(LONG_SECONDS), &st);
 }
-static void close_queue(mfi_self *self, stage *t) { mfi_queue_close(self, t->o); }
 
 static void acquire(mfi_self *self, stage *t) {
   bool abandoned;
@@ -319,18 +296,6 @@ static void make_viewed_array(mfi_self *self, stage *t) { // of which only the v
   ask_for_lock(self, &mine);
   mfi_handle_drop(self, t->mine);
   t->mine = mine.mine;
-}
-
-// ---- Meanwhile
-
-static void put_when_asleep(stage *t, const worker *w) {
-  while (!has_ended(w->pid) && !sleeps(&t->self, w))
-    usleep(20);
-  put_number(&t->self, t->o, 1000, 16, 0);
-  while (!has_ended(w->pid) && !has_ended(t->sleeper.pid))
-    usleep(20);
-  if (!has_ended(w->pid))
-    put_number(&t->self, t->o, 1000, 16, 0);
 }
 
 // ---- Checks
@@ -409,13 +374,6 @@ static void check_sleeping_consumer(stage *t, bool done) {
   CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
   CHECK_EQ(mfi_queue_size(t->o), 0);
 }
-static void check_closed(stage *t, bool done) {
-  bool closed = mfi_queue_of(t->o)->closed != 0;
-  CHECK(closed || !done);
-  if (!closed)
-    mfi_queue_close(&t->self, t->o);
-  CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
-}
 static void check_sleeping_producer(stage *t, bool done) {
   mfi_status st;
   MFI_UNUSED(done);
@@ -423,15 +381,6 @@ static void check_sleeping_producer(stage *t, bool done) {
     CHECK_EQ(get_number(&t->self, t->o, 0, &st), 1);
   CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
   CHECK_EQ(get_number(&t->self, t->o, 0, &st), 2000);
-}
-// The actor has it, or died with it, or the sleeper has it: while it lies there, it is on its way.
-static void check_two_consumers(stage *t, bool done) {
-  MFI_UNUSED(done);
-  while (mfi_queue_size(t->o) != 0 && !has_ended(t->sleeper.pid))
-    usleep(20);
-  if (!has_ended(t->sleeper.pid))
-    CHECK_EQ(put_number(&t->self, t->o, 1000, 16, 0), MFI_OK);
-  CHECK_EQ(worker_join(&t->self, &t->sleeper), 0);
 }
 
 static void check_lock(stage *t, bool done) {

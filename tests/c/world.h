@@ -127,14 +127,28 @@ static inline int worker_join(mfi_self *self, worker *w) {
   return code;
 }
 
-// Waits until the worker sleeps on an event, or is about to.
+// Does the worker sleep on an event, or is it about to?
+static inline bool sleeps(const mfi_self *self, const worker *w) {
+  mfi_ref e = load_seqcst(&mfi_slot_at(self, w->slot)->sleeping_on);
+  return e != 0 && (load_seqcst((uint32_t *)mfi_at(self, e)) & 1) != 0;
+}
+
 static inline void worker_until_asleep(const mfi_self *self, const worker *w) {
-  for (;;) {
-    mfi_ref e = load_seqcst(&mfi_slot_at(self, w->slot)->sleeping_on);
-    if (e != 0 && (load_seqcst((uint32_t *)mfi_at(self, e)) & 1) != 0)
-      return;
+  while (!sleeps(self, w))
     usleep(50);
+}
+
+// n workers that do the same, threads and processes by turns, asleep in this order; and their ends.
+static inline void start_sleepers(mfi_self *self, worker *w, int n, work_fn *fn, void *arg) {
+  for (int i = 0; i < n; i++) {
+    worker_start(self, &w[i], i % 2 == 0, fn, arg);
+    worker_until_asleep(self, &w[i]);
   }
+}
+
+static inline void join_all(mfi_self *self, worker *w, int n) {
+  for (int i = 0; i < n; i++)
+    CHECK_EQ(worker_join(self, &w[i]), 0);
 }
 
 static inline mfi_ns soon(double seconds) { return mfi_os_deadline(seconds); }
