@@ -7,14 +7,20 @@ local errors = require "moonfleet.errors"
 
 local broken = {}
 
---- The initializer's error of this pool.
+local function without_workers(name, errno, why)
+  local message = ("%s has no workers, none can be started: %s"):format(name, why)
+  return core.error("system", message, { errno = errno })
+end
+
+--- What broke this pool: its initializer's error, mostly.
 ---@param pool userdata|nil   nil: nobody holds it any more
 ---@param label string   of the task that ends so
 function broken.error(pool, label)
   local status, value, traceback
   if pool then status, value, traceback = core.pool_failure(pool) end
   if not status then return errors.outcome("initializer", label, "it failed before") end
-  return errors.initializer(core.pool_get(pool, "name"), value, traceback, status)
+  local make = status == "system" and without_workers or errors.initializer
+  return make(core.pool_get(pool, "name"), value, traceback, status)
 end
 
 --- Calls a function of the core, which refuses a broken pool without saying what broke it.

@@ -84,6 +84,9 @@ static char *of_death(mf_future *f, const mfi_view *v) {
 static char *of_initializer(mf_future *f) {
   mfi_core *c = mfi_core_of(f->core);
   char room[MFI_DEATH_TEXT];
+  if (c->failure == 0 && c->broken_by.pid == 0)
+    return print("%s has no workers, none can be started: %s", c->name,
+                 strerror(c->broken_by.exitcode));
   if (c->failure == 0)
     return print("%s's initializer: %s %s", c->name, c->broken_by.worker,
                  mfi_death_text(&c->broken_by, room));

@@ -138,6 +138,12 @@ static int pool_failure(lua_State *L) {
   mfi_context *m = mfi_bind_context(L);
   if (load_acquire(&c->state) != MFI_POOL_BROKEN)
     return 0;
+  if (c->failure == 0 && c->broken_by.pid == 0) {
+    lua_pushliteral(L, "system");
+    lua_pushinteger(L, c->broken_by.exitcode);
+    lua_pushstring(L, strerror(c->broken_by.exitcode));
+    return 3;
+  }
   if (c->failure == 0) {
     lua_pushliteral(L, "worker_died");
     mfi_bind_push_death(L, &c->broken_by);

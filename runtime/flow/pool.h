@@ -39,7 +39,8 @@ typedef struct mfi_core {
   uint64_t died;                                                // workers
   mfi_ref spec;        // message block: the spec of its workers
   mfi_ref failure;     // BROKEN, message block: the initializer's error; 0: see broken_by
-  mfi_death broken_by; // BROKEN: how the worker died that ran the initializer
+  mfi_death broken_by; // BROKEN: how the worker died that ran the initializer; pid 0: none could
+                       // be started, exitcode is the errno
   uint32_t fragile;    // there is an initializer: who dies in it breaks the pool
   mfi_event work;      // for workers: a job, or a kick
   mfi_event calm;      // a job ended, a worker went: for close, join, resize
@@ -199,7 +200,9 @@ void mfi_pool_worker_left(mfi_self *self, mfi_object *core, uint32_t slot, const
                           bool unexpected);
 // What a dead or stopped worker ran: its item is charged, the rest goes back to the queue.
 void mfi_pool_bury_job(mfi_self *self, uint32_t slot, const mfi_death *death);
+// Starts what it lacks; and: a worker of it could not be started.
 void mfi_pool_heal(mfi_self *self, mfi_object *core);
+void mfi_pool_lacks(mfi_self *self, mfi_object *core, int error);
 // Futures that the dead slot was to be told of.
 void mfi_pool_bury_due(mfi_self *self, mfi_slot *dead);
 // A process whose task is over its time is ended by this signal, from a timer of its own.

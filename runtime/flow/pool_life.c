@@ -106,17 +106,29 @@ static mfi_status start_one(mfi_self *self, mfi_object *core, uint32_t number, u
 
 // MFI_OK: it has all that it wants; else why it has not.
 static mfi_status heal(mfi_self *self, mfi_object *core) {
-  uint32_t number, epoch;
+  uint32_t number, epoch, most = 2 * mfi_core_of(core)->want; // others may fail behind our back
   mfi_status st = MFI_OK;
-  while (st == MFI_OK && count_in(self, core, &number, &epoch))
+  while (st == MFI_OK && most-- > 0 && count_in(self, core, &number, &epoch))
     st = start_one(self, core, number, epoch);
   return st;
 }
 
 // With fewer it goes on, without any it cannot.
-void mfi_pool_heal(mfi_self *self, mfi_object *core) {
-  if (heal(self, core) != MFI_OK && load_acquire(&mfi_core_of(core)->alive) == 0)
+void mfi_pool_lacks(mfi_self *self, mfi_object *core, int error) {
+  mfi_core *c = mfi_core_of(core);
+  mfi_lock_take(self, &core->lock);
+  bool none = c->alive == 0;
+  if (none && c->state != MFI_POOL_BROKEN)
+    c->broken_by = (mfi_death){.exitcode = error};
+  mfi_lock_give(self, &core->lock);
+  if (none)
     mfi_pool_break(self, core, NULL);
+}
+
+void mfi_pool_heal(mfi_self *self, mfi_object *core) {
+  mfi_status st = heal(self, core);
+  if (st != MFI_OK)
+    mfi_pool_lacks(self, core, st == MFI_NOMEM ? ENOMEM : errno);
 }
 
 // The caller's reference goes to *place, where all is well.

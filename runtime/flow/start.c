@@ -80,15 +80,6 @@ void mfi_worker_begun(mfi_self *self, mfi_object *o, uint32_t pid, uint32_t tid)
     mfi_event_wake_all(self, &w->changed);
 }
 
-void mfi_worker_failed(mfi_self *self, uint32_t slot, int error) {
-  mfi_object *o = mfi_object_of(self, mfi_slot_at(self, slot)->worker);
-  mfi_lock_take(self, &o->lock);
-  mfi_change32(self, &o->lock, &mfi_worker_of(o)->status, MFI_SYSTEM);
-  mfi_lock_commit(self, &o->lock);
-  mfi_lock_give(self, &o->lock);
-  mfi_worker_end(self, slot, error);
-}
-
 // A slot that names its worker and knows whose child it is.
 static mfi_status take_slot(mfi_self *self, mfi_object *o, mfi_handle h, uint32_t *slot) {
   *slot = mfi_slot_take(self);

@@ -16,7 +16,5 @@ typedef struct mfi_request {
 int mfi_worker_run(mfi_self *self);
 // It has a thread: pid and tid are known, who waits for that is woken.
 void mfi_worker_begun(mfi_self *self, mfi_object *o, uint32_t pid, uint32_t tid);
-// It could not be started.
-void mfi_worker_failed(mfi_self *self, uint32_t slot, int error);
 
 #endif

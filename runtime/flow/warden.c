@@ -124,16 +124,22 @@ static bool give_orders(warden *w, uint32_t slot, const int fds[2]) {
   return true;
 }
 
-static void start_worker(warden *w, uint32_t slot, const int fds[2]) {
+// MFI_SYSTEM: it cannot be forked, see errno.
+static mfi_status start_worker(warden *w, uint32_t slot, const int fds[2]) {
   mfi_object *o = mfi_object_of(&w->self, mfi_slot_at(&w->self, slot)->worker);
   w->used = true;
   if (give_orders(w, slot, fds))
-    return;
+    return MFI_OK;
   pid_t pid = fork_worker(w, slot, fds);
   if (pid < 0)
+    return MFI_SYSTEM;
+  mfi_worker_begun(&w->self, o, (uint32_t)pid, (uint32_t)pid);
+  return MFI_OK;
+}
+
+static void start_asked(warden *w, uint32_t slot, const int fds[2]) {
+  if (start_worker(w, slot, fds) != MFI_OK)
     mfi_worker_failed(&w->self, slot, errno);
-  else
-    mfi_worker_begun(&w->self, o, (uint32_t)pid, (uint32_t)pid);
 }
 
 // The starter may have died, or have given up, since it asked.
@@ -155,7 +161,7 @@ static void take_requests(warden *w) {
       if ((r.fds >> i & 1) != 0)
         fds[i] = got[n++];
     if (is_wanted(w, r.slot))
-      start_worker(w, (uint32_t)r.slot, fds);
+      start_asked(w, (uint32_t)r.slot, fds);
     for (int i = 0; i < n; i++)
       close(got[i]);
   }
@@ -172,7 +178,7 @@ static void bury_slot(warden *w, uint32_t slot, int code) {
     return;
   }
   mfi_slot_settle(&w->self, slot);
-  start_worker(w, slot, none);
+  start_asked(w, slot, none);
 }
 
 // All slots of a process that is gone; a worker's own comes last, its threads before.
@@ -427,8 +433,7 @@ mfi_status mfi_warden_start(mfi_self *self, uint32_t slot) {
   channel to;
   if (rt->is_warden) {
     mfi_slot_at(self, slot)->warden = self->index;
-    start_worker(rt->warden_self, slot, fds);
-    return MFI_OK;
+    return start_worker(rt->warden_self, slot, fds);
   }
   mfi_status st = find_warden(rt, self, &to);
   if (st == MFI_OK)

@@ -105,6 +105,8 @@ mfi_status mfi_worker_set_result(mfi_self *self, mfi_object *o, mfi_status statu
 // step may be repeated. For another's slot when its process is gone; for one's own as a thread's
 // last act.
 void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode);
+// It could not be started.
+void mfi_worker_failed(mfi_self *self, uint32_t slot, int error);
 
 // The worker in a slot, looked at without a reference; NULL: there is none. It may end at any time,
 // and its memory may be another worker's then: what is read there is a guess, and read atomically.

@@ -110,7 +110,8 @@ void mfi_worker_leave(mfi_self *self, uint32_t slot, int exitcode) {
   mfi_event_wake_all(self, mfi_event_of(self, mfi_slot_id(self, slot)));
 }
 
-void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
+// began: it has run; else it could not be started, and trying again at once would be no better.
+static void end(mfi_self *self, uint32_t slot, int exitcode, bool began) {
   mfi_slot *s = mfi_slot_at(self, slot);
   mfi_handle h = s->worker;
   mfi_object *o = h == 0 ? NULL : mfi_object_of(self, h);
@@ -122,15 +123,16 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
   end_unborn(self, s);
   mfi_death death = death_of(self, slot, w, exitcode);
   bool asked = load_acquire(&s->stop) != 0 || mfi_death_by_deadline(s, exitcode);
-  bool unexpected = !asked && (exitcode != 0 || s->job != 0);
+  bool unexpected = began && !asked && (exitcode != 0 || s->job != 0);
   mfi_pool_bury_due(self, s);
   mfi_handle core = w == NULL ? 0 : w->pool;
   if (core != 0)
     mfi_pool_worker_left(self, mfi_object_of(self, core), slot, &death, unexpected);
   mfi_pool_bury_job(self, slot, &death); // after the death was counted: who learns of it looks
-  if (core != 0)
-    mfi_pool_heal(self,
-                  mfi_object_of(self, core)); // with the own table, where it is a thread's end
+  if (core != 0 && began)                // with the own table, where it is a thread's end
+    mfi_pool_heal(self, mfi_object_of(self, core));
+  else if (core != 0)
+    mfi_pool_lacks(self, mfi_object_of(self, core), exitcode);
   tell(self, w, &death, unexpected);
   mfi_handles_bury(self, slot);
   mfi_heap_bury(self, slot);
@@ -143,4 +145,17 @@ void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
   uint64_t id = mfi_slot_id(self, slot);
   mfi_slot_release(self, slot);
   mfi_event_wake_all(self, mfi_event_of(self, id)); // for its children: parent_process():join()
+}
+
+void mfi_worker_end(mfi_self *self, uint32_t slot, int exitcode) {
+  end(self, slot, exitcode, true);
+}
+
+void mfi_worker_failed(mfi_self *self, uint32_t slot, int error) {
+  mfi_object *o = mfi_object_of(self, mfi_slot_at(self, slot)->worker);
+  mfi_lock_take(self, &o->lock);
+  mfi_change32(self, &o->lock, &mfi_worker_of(o)->status, MFI_SYSTEM);
+  mfi_lock_commit(self, &o->lock);
+  mfi_lock_give(self, &o->lock);
+  end(self, slot, error, false);
 }

@@ -83,18 +83,32 @@ static mfi_status lay_out(mfi_self *self, size_t size) {
   return first_slot(self);
 }
 
+#define LEAST_DEFAULT ((uint64_t)64 << 20)
+
 // The tables of a small region would eat it; they are reserved beside what was asked for.
 static uint64_t reserve_for(uint64_t size) {
   uint64_t least = (uint64_t)MFI_MAX_SLOTS * sizeof(mfi_slot) + ((uint64_t)64 << 20);
   return round_up(size + size / 8 + least, MFI_UNIT);
 }
 
+// Where the address space is limited (ulimit -v), a region whose size nobody has named gets
+// smaller.
+static mfi_status map(mfi_self *self, size_t size, uint64_t *wanted, void **base) {
+  *wanted = round_up(size == 0 ? mfi_os_half_of_memory() : size, MFI_UNIT);
+  mfi_status st = mfi_os_region_map(reserve_for(*wanted), base, &self->fd);
+  while (st == MFI_NOMEM && size == 0 && *wanted >= 2 * LEAST_DEFAULT) {
+    *wanted = round_up(*wanted / 2, MFI_UNIT);
+    st = mfi_os_region_map(reserve_for(*wanted), base, &self->fd);
+  }
+  return st;
+}
+
 mfi_status mfi_region_open(mfi_self *self, size_t size) {
-  uint64_t wanted = round_up(size == 0 ? mfi_os_half_of_memory() : size, MFI_UNIT);
+  uint64_t wanted;
   void *base = NULL;
-  uint64_t total = reserve_for(wanted);
   memset(self, 0, sizeof *self);
-  mfi_status st = mfi_os_region_map(total, &base, &self->fd);
+  mfi_status st = map(self, size, &wanted, &base);
+  uint64_t total = reserve_for(wanted);
   if (st != MFI_OK)
     return st;
   self->region = base;
