@@ -1,6 +1,6 @@
 -- A system that has no more threads and processes to give (ulimit -u, pids.max), or no addresses:
 -- what cannot be started is an error of kind `system`, a pool goes on with fewer workers, nothing
--- crashes or hangs. A library before libc's refuses what is beyond MOST; sanitizers must come first.
+-- crashes or hangs. A library before libc's refuses what is beyond MOST; sanitizers come first.
 
 local helper = require "tests.helper"
 local describe, it, assert = helper.describe, helper.it, helper.assert
