@@ -138,8 +138,11 @@ static mfi_status make_handle(mfi_self *self, mfi_handle core, mfi_handle *out, 
     return MFI_NOMEM;
   mfi_pool *p = (mfi_pool *)(void *)mfi_object_of(self, *out)->body;
   mfi_status st = mfi_handle_hold(self, core, &p->core);
-  if (st == MFI_OK)
-    st = heal(self, mfi_object_of(self, core));
+  if (st == MFI_OK) {
+    mfi_object *o = mfi_object_of(self, core);
+    mfi_runtime_logf(self, MFI_LOG_INFO, "%s is open", mfi_core_of(o)->name);
+    st = heal(self, o);
+  }
   int error = errno;
   if (st != MFI_OK)
     mfi_handle_drop(self, *place);
@@ -157,8 +160,6 @@ mfi_status mfi_pool_make(mfi_self *self, const mfi_pool_config *config, mfi_hand
   if (st == MFI_OK)
     st = make_handle(self, core, out, place);
   int error = errno;
-  if (st == MFI_OK)
-    mfi_runtime_logf(self, MFI_LOG_INFO, "%s is open", config->name);
   mfi_handle_drop(self, core_place);
   errno = error;
   return st;

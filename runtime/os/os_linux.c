@@ -58,13 +58,23 @@ int mfi_os_lift(int fd) {
   return lifted;
 }
 
+// In a program that locks what it maps (mlockall) the map would be filled at once.
+static void *map_holes(int fd, size_t size) {
+  void *p = mmap(NULL, size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  if (p == MAP_FAILED)
+    return p;
+  munlock(p, size);
+  if (mprotect(p, size, PROT_READ | PROT_WRITE) == 0)
+    return p;
+  munmap(p, size);
+  return MAP_FAILED;
+}
+
 mfi_status mfi_os_region_map(size_t size, void **base, int *fd) {
   int f = mfi_os_lift(memfd_create("moonfleet", MFD_CLOEXEC));
   if (f < 0)
     return errno == ENOMEM ? MFI_NOMEM : MFI_SYSTEM;
-  void *p = MAP_FAILED;
-  if (ftruncate(f, (off_t)size) == 0)
-    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, f, 0);
+  void *p = ftruncate(f, (off_t)size) == 0 ? map_holes(f, size) : MAP_FAILED;
   if (p == MAP_FAILED) {
     close(f);
     return MFI_NOMEM;

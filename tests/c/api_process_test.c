@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static mf_backend backend;
 
@@ -257,6 +258,25 @@ static void serves_a_poll_loop(void) {
   mf_close(rt);
 }
 
+// Its region may take 256 MiB.
+static void lock_all_memory(void) {
+  if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
+    printf("skip a_program_that_locks_its_memory: %s\n", strerror(errno));
+    return;
+  }
+  mf_runtime *rt = open_runtime(MF_PROCESS);
+  char line[200] = "";
+  long kilobytes = -1;
+  FILE *f = fopen("/proc/self/status", "r");
+  while (f != NULL && fgets(line, sizeof line, f) != NULL)
+    sscanf(line, "RssShmem: %ld", &kilobytes);
+  CHECK(kilobytes >= 0 && kilobytes < 64 << 10);
+  CHECK_EQ(sum_of(pool_of_one(rt)), 42);
+  mf_close(rt);
+}
+
+static void uses_shared_memory_as_needed_where_all_is_locked(void) { in_a_child(lock_all_memory); }
+
 // ---- Children
 
 static void outlives_forks_of_the_host(void) {
@@ -351,6 +371,7 @@ int main(void) {
   run_all(MF_THREAD);
   run_all(MF_PROCESS);
   RUN(leaves_errno_to_what_it_interrupts);
+  RUN(uses_shared_memory_as_needed_where_all_is_locked);
   RUN(takes_back_what_threads_leave);
   RUN(closes_while_threads_end);
   return check_done();
