@@ -9,6 +9,7 @@
 #include "flow/queue.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ static void add_due(mf_runtime *rt, mfi_due *d) {
   else
     rt->due_last->next = d;
   rt->due_last = d;
+  rt->due_count++;
   mfi_beacon_light(rt->fd);
 }
 
@@ -215,8 +217,10 @@ static bool run_one(mf_runtime *rt) {
   mfi_lock_home(rt);
   mfi_report *r = mfi_report_take(rt);
   mfi_due *d = r != NULL ? NULL : rt->due_first;
-  if (d != NULL)
+  if (d != NULL) {
     rt->due_first = d->next;
+    rt->due_count--;
+  }
   if (d != NULL && d->f != NULL)
     d->f->in_callback = true;
   if (r == NULL && d == NULL)
@@ -232,11 +236,9 @@ static bool run_one(mf_runtime *rt) {
 
 static int count_due(mf_runtime *rt) {
   mfi_lock_home(rt);
-  int n = rt->reports == NULL ? 0 : (int)mfi_queue_size(rt->reports);
-  for (mfi_due *d = rt->due_first; d != NULL; d = d->next)
-    n++;
+  uint64_t n = rt->due_count + (rt->reports == NULL ? 0 : mfi_queue_size(rt->reports));
   mfi_unlock_home(rt);
-  return n;
+  return n < INT_MAX ? (int)n : INT_MAX;
 }
 
 int mf_dispatch(mf_runtime *rt, int max) {

@@ -68,6 +68,7 @@ struct mf_runtime {
   mf_future *wanted;         // to be watched
   mf_future *watched[MFI_WATCHED];
   mfi_due *due_first, *due_last;
+  uint64_t due_count;
   int fd;              // mf_fd; -1: none
   mfi_object *reports; // queue of what is for on_output and on_log; set once; NULL: nothing is
   mf_output_fn *on_output;

@@ -21,6 +21,7 @@
  *     [last]    any thread, while no other thread uses the handle: it ends here
  *     [worker]  inside a worker only: from a task, a hook or a module
  *     [signal]  as [any], and from signal handlers
+ *             A thread may end in any way, but not be cancelled (pthread_cancel) inside a call.
  *   Callbacks are run by mf_dispatch, and the last ones by mf_close: on the thread that calls
  *             these, one at a time, with no lock held. There are no others. A callback may call
  *             every function but mf_close; it must not throw, nor jump out. In mf_close nothing can
