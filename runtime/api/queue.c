@@ -54,10 +54,16 @@ void mf_queue_release(mf_queue *q) {
 
 size_t mf_queue_size(mf_queue *q) { return q == NULL ? 0 : (size_t)mfi_queue_size(q->o); }
 
+// It cannot fail: a thread that gets no slot closes as the runtime.
 void mf_queue_close(mf_queue *q) {
   mfi_caller *c = q == NULL ? NULL : mfi_caller_of(q->rt);
-  if (c != NULL)
+  if (c != NULL) {
     mfi_queue_close(mfi_caller_self(c), q->o);
+  } else if (q != NULL && !q->rt->in_child) {
+    mfi_lock_home(q->rt);
+    mfi_queue_close(&q->rt->home, q->o);
+    mfi_unlock_home(q->rt);
+  }
 }
 
 int mf_queue_fd(mf_queue *q) {

@@ -106,7 +106,8 @@ static mfi_status start_one(mfi_self *self, mfi_object *core, uint32_t number, u
 
 // MFI_OK: it has all that it wants; else why it has not.
 static mfi_status heal(mfi_self *self, mfi_object *core) {
-  uint32_t number, epoch, most = 2 * mfi_core_of(core)->want; // others may fail behind our back
+  uint32_t number, epoch;
+  uint32_t most = 2 * load_acquire(&mfi_core_of(core)->want); // others may fail behind our back
   mfi_status st = MFI_OK;
   while (st == MFI_OK && most-- > 0 && count_in(self, core, &number, &epoch))
     st = start_one(self, core, number, epoch);
