@@ -236,6 +236,29 @@ describe("timeout of a call in line", function()
   end)
 end)
 
+describe("a process that was stopped (SIGSTOP) in its task", function()
+  local function freeze() os.execute("kill -STOP " .. mf.getpid()) end
+
+  it("is ended by limits, timeouts and cancel", function()
+    local pool <close> = mf.Pool { workers = 1, backend = "process" }
+    helper.fails("timeout", pool.map, pool, freeze, { 1 }, { task_timeout = 0.1 })
+    helper.fails("timeout", pool.map, pool, freeze, { 1 }, { timeout = 0.1 })
+    local future = pool:submit(freeze)
+    while not future:running() do mf.sleep(0.001) end
+    assert.is_true(future:cancel { force = true })
+    assert.is_true(future:wait(helper.long))
+    assert.are.equal(5, pool:submit(function() return 5 end):get(helper.long))
+  end)
+
+  it("does not outlive the pool's terminate", function()
+    local pool = mf.Pool { workers = 1, backend = "process" }
+    pool:submit(freeze)
+    mf.sleep(0.1)
+    pool:terminate()
+    assert.is_true(pool:join(helper.long))
+  end)
+end)
+
 helper.for_each_pool(function(backend, new_pool)
   it("a limit of " .. backend .. " that was not reached leaves those behind it alone", function()
     local pool <close> = new_pool { workers = 1 }

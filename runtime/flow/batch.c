@@ -5,8 +5,6 @@
 #include "flow/cells.h"
 #include "flow/pool_queue.h"
 
-#include <signal.h>
-
 _Static_assert(sizeof(mfi_batch) <= MFI_OBJECT_BODY, "a batch fits its object");
 
 static mfi_object *core_of(mfi_self *self, mfi_object *batch) {
@@ -143,7 +141,7 @@ static void stop_running(mfi_self *self, mfi_object *core, mfi_batch *b, mfi_sta
     if (j->cells != 0)
       mfi_cells_stop(self, core, ref, why);
     else
-      mfi_slot_stop(self, j->taker, mfi_core_of(core)->backend, why, ref, SIGTERM);
+      mfi_slot_stop(self, j->taker, mfi_core_of(core)->backend, why, ref, MFI_END_TASK);
   }
 }
 

@@ -5,7 +5,6 @@
 #include "base/assert.h"
 #include "base/fault.h"
 
-#include <signal.h>
 #include <string.h>
 
 #define ENDED (1u << 31)
@@ -266,7 +265,8 @@ void mfi_cells_stop(mfi_self *self, mfi_object *core, mfi_ref job, mfi_status wh
   for (uint32_t i = 0; i < j->cells; i++) {
     uint32_t state = load_acquire(&states(j)[i]);
     if (is_claimed(state))
-      mfi_slot_stop(self, mfi_slot_id(self, state), mfi_core_of(core)->backend, why, job, SIGTERM);
+      mfi_slot_stop(self, mfi_slot_id(self, state), mfi_core_of(core)->backend, why, job,
+                    MFI_END_TASK);
   }
 }
 

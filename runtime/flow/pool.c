@@ -9,8 +9,6 @@
 #include "flow/pool_queue.h"
 #include "mem/handles.h"
 
-#include <signal.h>
-
 _Static_assert(sizeof(mfi_core) <= MFI_OBJECT_BODY, "a core fits its object");
 _Static_assert(sizeof(mfi_worker) <= MFI_OBJECT_BODY, "a worker fits its object");
 
@@ -460,7 +458,7 @@ bool mfi_job_cancel(mfi_self *self, mfi_object *core, mfi_ref job, bool force, m
     e = mfi_job_finish(self, core, job, NULL, why);
   if (stopped) { // it cannot end while we hold the lock: the stop meets no other job
     store_release(&j->cancel, 1u);
-    mfi_slot_stop(self, j->taker, mfi_core_of(core)->backend, why, job, SIGTERM);
+    mfi_slot_stop(self, j->taker, mfi_core_of(core)->backend, why, job, MFI_END_TASK);
   }
   mfi_lock_give(self, &core->lock);
   if (queued)

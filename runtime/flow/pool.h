@@ -205,8 +205,9 @@ void mfi_pool_heal(mfi_self *self, mfi_object *core);
 void mfi_pool_lacks(mfi_self *self, mfi_object *core, int error);
 // Futures that the dead slot was to be told of.
 void mfi_pool_bury_due(mfi_self *self, mfi_slot *dead);
-// A process whose task is over its time is ended by this signal, from a timer of its own.
-#define MFI_DEADLINE_SIGNAL SIGVTALRM
+// A process whose task is over its time is ended by this signal, from a timer of its own: one that
+// reaches it also where it was stopped, and that no library of the task's can hold back.
+#define MFI_DEADLINE_SIGNAL SIGKILL
 bool mfi_death_by_deadline(const mfi_slot *dead, int exitcode);
 
 extern const mfi_object_ops mfi_pool_ops, mfi_core_ops, mfi_batch_ops;

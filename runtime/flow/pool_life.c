@@ -263,7 +263,7 @@ void mfi_pool_wake(mfi_self *self, mfi_object *core) {
 // ---- A worker's job after its death
 
 bool mfi_death_by_deadline(const mfi_slot *dead, int exitcode) {
-  return exitcode == -MFI_DEADLINE_SIGNAL && dead->deadline != 0;
+  return exitcode == -MFI_DEADLINE_SIGNAL && dead->deadline != 0 && dead->deadline <= mfi_os_now();
 }
 
 static void requeue(mfi_self *self, mfi_object *core, mfi_ref job, mfi_slot *dead) {
@@ -507,7 +507,7 @@ static void stop_workers(mfi_self *self, mfi_object *core) {
   for (uint32_t i = 1; i < top; i++) {
     uint64_t id = mfi_slot_id(self, i); // first: its next user is not to be stopped
     if (is_in(self, i, h))
-      mfi_slot_stop(self, id, c->backend, MFI_TERMINATED, 0, SIGTERM);
+      mfi_slot_stop(self, id, c->backend, MFI_TERMINATED, 0, MFI_END_TASK);
   }
 }
 

@@ -72,7 +72,7 @@ static void signal_slot(mfi_self *self, uint32_t slot, uint32_t backend, int sig
   if (s->pid == 0)
     return; // gone, or not there yet: it looks at `stop` when it begins
   if (backend == MFI_BACKEND_PROCESS)
-    mfi_os_kill((pid_t)s->pid, signal_number);
+    mfi_os_kill((pid_t)s->pid, signal_number == MFI_END_TASK ? SIGKILL : signal_number);
   else if (s->pid == (uint32_t)mfi_os_pid())
     mfi_runtime_of(self)->up->poke(self, slot);
 }

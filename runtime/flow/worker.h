@@ -91,8 +91,12 @@ mfi_status mfi_worker_stop(mfi_self *self, mfi_object *o, int signal_number);
 // In slot->stop beside the mfi_status: no more Lua is to run (kill). The number of MFI_STOP_KILL.
 #define MFI_STOP_NO_LUA (1u << 16)
 
+// For a pool's worker, whose process nobody asks to leave: it ends whatever it does, even if it was
+// stopped; a thread closes its to-be-closed variables.
+#define MFI_END_TASK 0
+
 // Asks the worker with this slot id to stop, for a job alone (0: as a whole): the one place where a
-// running worker is interrupted from outside.
+// running worker is interrupted from outside. signal_number: SIGTERM, SIGKILL, MFI_END_TASK.
 void mfi_slot_stop(mfi_self *self, uint64_t id, uint32_t backend, mfi_status why, mfi_ref job,
                    int signal_number);
 
