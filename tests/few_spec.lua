@@ -74,8 +74,8 @@ describe("a system with few threads and processes", function()
   end
 end)
 
-describe("a small address space (ulimit -v)", function()
-  it_preloads("makes the shared memory smaller, where nobody has named its size", function()
+describe("small limits (ulimit -v, -f)", function()
+  it_preloads("of addresses make the shared memory smaller, if nobody named its size", function()
     for _, backend in ipairs(helper.backends) do
       local result = helper.run_script([[
         local mf = require "moonfleet"
@@ -87,9 +87,25 @@ describe("a small address space (ulimit -v)", function()
     end
   end)
 
-  it_preloads("says so, where it is too small for that", function()
-    local result = helper.run_script("print(select(2, pcall(require, 'moonfleet')))",
-      { program = "prlimit --as=60000000 " .. helper.lua })
-    assert.are.same({ code = 0, err = "", out = "moonfleet: no shared memory to be had\n" }, result)
+  it_preloads("are told of, where they are too small for that", function()
+    for _, limit in ipairs { "--as=60000000", "--fsize=1000000" } do
+      local result = helper.run_script("print(select(2, pcall(require, 'moonfleet')))",
+        { program = "prlimit " .. limit .. " " .. helper.lua })
+      assert.are.same({ code = 0, err = "", out = "moonfleet: no shared memory to be had\n" },
+        result)
+    end
+  end)
+
+  it_preloads("of files' sizes that are soft do no harm, and stay what they are", function()
+    local result = helper.run_script([[
+      local mf = require "moonfleet"
+      local function limit()
+        local pipe <close> = io.popen "ulimit -f"
+        return pipe:read "l"
+      end
+      print(mf.spawn(limit):result() == limit(), mf.Array("f64", 2000000)[1], limit())
+    ]], { program = "prlimit --fsize=1048576: " .. helper.lua })
+    assert.are.equal("", result.err)
+    assert.is_truthy(result.out:find("^true\t0.0\t%d+\n$"), result.out)
   end)
 end)

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,11 +71,26 @@ static void *map_holes(int fd, size_t size) {
   return MAP_FAILED;
 }
 
+// A file beyond the limit of files' sizes (ulimit -f) would be a signal; the soft one is ours to
+// lift for a moment.
+static int set_size(int fd, size_t size) {
+  struct rlimit was, limit;
+  getrlimit(RLIMIT_FSIZE, &was);
+  limit = (struct rlimit){was.rlim_max, was.rlim_max};
+  if (was.rlim_cur >= size)
+    return ftruncate(fd, (off_t)size);
+  if (was.rlim_max < size || setrlimit(RLIMIT_FSIZE, &limit) != 0)
+    return -1;
+  int r = ftruncate(fd, (off_t)size);
+  setrlimit(RLIMIT_FSIZE, &was);
+  return r;
+}
+
 mfi_status mfi_os_region_map(size_t size, void **base, int *fd) {
   int f = mfi_os_lift(memfd_create("moonfleet", MFD_CLOEXEC));
   if (f < 0)
     return errno == ENOMEM ? MFI_NOMEM : MFI_SYSTEM;
-  void *p = ftruncate(f, (off_t)size) == 0 ? map_holes(f, size) : MAP_FAILED;
+  void *p = set_size(f, size) == 0 ? map_holes(f, size) : MAP_FAILED;
   if (p == MAP_FAILED) {
     close(f);
     return MFI_NOMEM;
