@@ -162,6 +162,23 @@ describe("range", function()
     assert.are.same({ 5, 7, 9 }, seen)
   end)
 
+  it("can be run over again and again, as a whole", function()
+    local range, seen = mf.range(1, 3), {}
+    for _ = 1, 2 do
+      for i, value in range do seen[#seen + 1] = i * value end
+    end
+    for _, value in range, nil, nil, range do
+      if value == 2 then break end
+    end
+    for i, value in range do seen[#seen + 1] = i * value end
+    assert.are.same({ 1, 4, 9, 1, 4, 9, 1, 4, 9 }, seen)
+    local pool <close> = mf.Pool { workers = 1, backend = "thread" }
+    local first, second = pool:imap(math.abs, range), pool:imap(math.abs, range)
+    assert.are.same({ 1, 1, 1, 1 }, { select(2, first()), select(2, second()),
+      pool:map(math.abs, range)[1], mf.Array("i8", range)[1] })
+    assert.are.equal(3, pool:map(math.abs, range).n)
+  end)
+
   it("refuses a step of zero and what is no number", function()
     helper.misuse_like("'range'", function() mf.range(1, 2, 0) end)
     helper.misuse_like("'range'", function() mf.range("x") end)

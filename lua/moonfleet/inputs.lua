@@ -85,8 +85,10 @@ function Range.sample() end
 function Range.forget() end
 function Range:close() self.it:close() end
 
+-- With a place of its own: others may run over the same range.
 local function open_range(it)
-  local range = it.range
+  local from = it.range
+  local range = { first = from.first, step = from.step, count = from.count, taken = from.taken }
   return setmetatable({
     it = it, range = range, count = range.count - range.taken,
     base = range.first + range.taken * range.step,
