@@ -161,7 +161,8 @@ static void *wait_for_the_close(void *empty) {
 // ---- The storm
 
 static void sleep_for(double time) {
-  struct timespec t = {.tv_sec = (time_t)time, .tv_nsec = (long)((time - (time_t)time) * 1e9)};
+  struct timespec t = {.tv_sec = (time_t)time,
+                       .tv_nsec = (long)((time - (double)(time_t)time) * 1e9)};
   nanosleep(&t, NULL);
 }
 
