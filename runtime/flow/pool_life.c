@@ -319,7 +319,8 @@ void mfi_pool_give_back(mfi_self *self, mfi_object *core, mfi_ref job) {
 // Why the dead slot's job ends: somebody asked for it, its time was over, or it died.
 static mfi_status cause(mfi_slot *dead, mfi_ref job, const mfi_death *death) {
   mfi_status why = (mfi_status)(load_acquire(&dead->stop) & 0xffff);
-  if (why != 0 && (dead->stop_job == 0 || dead->stop_job == job))
+  mfi_ref meant = load_acquire(&dead->stop_job);
+  if (why != 0 && (meant == 0 || meant == job))
     return why;
   return mfi_death_by_deadline(dead, death->exitcode) ? MFI_TASK_TIMEOUT : MFI_WORKER_DIED;
 }
@@ -428,15 +429,18 @@ static void end_all_queued(mfi_self *self, mfi_object *core, mfi_status why) {
 // ---- Counting
 
 // Cells are in the core's counts as queued until their job ends.
+// Under the lock, which keeps nobody from going on to the next cell while we count: whoever was
+// seen at more than one has ended the others.
 static void count_cells(mfi_self *self, mfi_object *core, mfi_counts *c) {
   for (mfi_ref r = mfi_core_of(core)->queue.first; r != 0; r = mfi_job_at(self, r)->next) {
     mfi_job *j = mfi_job_at(self, r);
     if (j->cells == 0 || mfi_cells_are_fresh(j))
       continue;
     mfi_tally t = mfi_cells_tally(j);
+    uint32_t seen_twice = t.running > j->joined ? t.running - j->joined : 0;
     c->queued -= j->nitems - t.queued;
-    c->running += t.running;
-    c->done += t.done;
+    c->running += t.running - seen_twice;
+    c->done += t.done + seen_twice;
     c->failed += t.failed;
     c->cancelled += t.cancelled;
   }

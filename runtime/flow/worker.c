@@ -84,7 +84,7 @@ void mfi_slot_stop(mfi_self *self, uint64_t id, uint32_t backend, mfi_status why
   mfi_lock_take(self, &s->lock);
   if (mfi_slot_is(self, id)) {
     uint32_t reason = (uint32_t)why | (signal_number == SIGKILL ? MFI_STOP_NO_LUA : 0);
-    s->stop_job = job;
+    store_release(&s->stop_job, job);
     store_seqcst(&s->stop, reason);
     mfi_note(self, slot, MFI_NOTE_STOP);
     signal_slot(self, slot, backend, signal_number);

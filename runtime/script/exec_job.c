@@ -225,7 +225,7 @@ static void note_stop(mfi_context *m, mfi_ref job) {
   uint32_t reason = mfi_stop_raised(m->stop) & MFI_STOP_STATUS;
   if (load_acquire(&s->stop) != 0 || reason == 0)
     return;
-  s->stop_job = job; // a limit of its own: the burial is to know
+  store_release(&s->stop_job, job); // a limit of its own: the burial is to know
   store_release(&s->stop, reason);
 }
 
