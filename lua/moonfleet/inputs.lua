@@ -83,15 +83,15 @@ function Range:skip() self.range.taken = self.range.taken + 1 end
 function Range:item(index) return self.base + (index - 1) * self.range.step end
 function Range.sample() end
 function Range.forget() end
-function Range:close() self.it:close() end
+function Range.close() end
 
--- With a place of its own: others may run over the same range.
+-- It is not used up, so that it may be an input again and again: what was yielded by itself is left
+-- out, unless that run is over.
 local function open_range(it)
-  local from = it.range
-  local range = { first = from.first, step = from.step, count = from.count, taken = from.taken }
+  local from, taken = it.range, it.step and it.range.taken or 0
+  local range = { first = from.first, step = from.step, count = from.count, taken = taken }
   return setmetatable({
-    it = it, range = range, count = range.count - range.taken,
-    base = range.first + range.taken * range.step,
+    range = range, count = range.count - taken, base = range.first + taken * range.step,
   }, Range)
 end
 

@@ -54,14 +54,8 @@ local function next_value(self)
   return values.taken, values.first + (values.taken - 1) * values.step
 end
 
--- The end of a run over a range, in whatever way, is the begin of the next.
-local rewind
-function rewind(self)
-  self.range.taken, self.step, self.release = 0, next_value, rewind
-end
-
 --- An iterator over the numbers from `a` (default 1) to `b`, which is included; integers if `a`
---- and `step` are. It can be run over again and again.
+--- and `step` are. As an input of map and its kin it is not used up.
 ---@param a number
 ---@param b? number
 ---@param step? number   default 1; not 0
@@ -76,7 +70,7 @@ function range.range(...)
   step = step or 1
   if step == 0 or step ~= step then check.bad(3, "range", "a step that is not 0 expected") end
   if math.type(a) == "float" or math.type(step) == "float" then a, step = a + 0.0, step + 0.0 end
-  local it = iterator.new("range", next_value, rewind)
+  local it = iterator.new("range", next_value)
   it.range = { first = a, step = step, count = count_values(a, b, step), taken = 0 }
   return iterator.results(it)
 end
