@@ -246,6 +246,19 @@ helper.for_each_backend(function(backend, mf_b)
       helper.misuse_like("element 2: Queue.* got Lock", mf.wait_any, { waits, mf.Lock() })
     end)
 
+    it("sees that a callback has ended a future of its list", function()
+      local pool <close> = mf_b.Pool(2)
+      local go, queue = mf.Queue(), mf.Queue()
+      for _, wait in ipairs { mf.select, mf.wait_any } do
+        local list = pool:map_async(function() return (go:get()) end, { 1 })
+        local other = pool:map_async(function() mf.sleep(0.05) end, { 1 })
+        local chain = other:then_(function() go:put(true) list:wait() end)
+        local found = wait({ list, queue }, long)
+        assert.is_true(found == list or found[1] == list)
+        assert.is_true(chain:wait(long))
+      end
+    end)
+
     it("gives each message to one of several who select", function()
       local list, got, workers = queues(3), mf.Queue(), {}
       for w = 1, 4 do

@@ -187,6 +187,9 @@ function later.is(value)
   return type(value) == "table" and debug.getmetatable(value) == Later
 end
 
+--- Has this future ended? Brings it no further.
+function later.has_ended(self) return self.state ~= "pending" end
+
 --- What brings it further once it is ready, for who sleeps on handles; nil: callbacks do.
 function later.handle(self)
   local source = self.source

@@ -44,19 +44,27 @@ local function handle_of(name, list, i)
   return handle or bad_element(name, list, i)
 end
 
+-- One may end another, and what stood for that is closed then: all come first.
+local function bring_further(list)
+  for i = 1, #list do
+    if later.is(list[i]) then list[i]:done() end
+  end
+end
+
 -- The handles of a list, the place in it of each, the places of futures made in Lua that have
--- ended, and whether callbacks are to be waited for.
+-- ended, and whether a callback that runs meanwhile may end one.
 local function translate(name, list)
   local handles, places, done, callbacks = {}, {}, {}, false
+  bring_further(list)
   for i = 1, #list do
-    local ended = later.is(list[i]) and list[i]:done()
+    local own = later.is(list[i])
+    local ended = own and later.has_ended(list[i])
     local handle = not ended and handle_of(name, list, i)
+    callbacks = callbacks or own and not ended
     if handle then
       handles[#handles + 1], places[#handles + 1] = handle, i
     elseif ended then
       done[#done + 1] = i
-    else
-      callbacks = true
     end
   end
   return handles, places, done, callbacks

@@ -93,7 +93,7 @@ static mfi_status start_one(mfi_self *self, mfi_object *core, uint32_t number, u
     return st;
   }
   mfi_worker *w = mfi_worker_of(mfi_object_of(self, h));
-  w->epoch = epoch;
+  store_relaxed(&w->epoch, epoch);
   w->calls = load_acquire(&c->call_count);
   st = mfi_worker_start(self, h, NULL);
   int error = errno;
