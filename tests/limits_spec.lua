@@ -220,6 +220,13 @@ describe("timeout of a call in line", function()
 
   it("of map_async and reduce, too", function()
     local pool <close> = mf.Pool { backend = "serial" }
+    local ran = mf.Queue()
+    local many = pool:map_async(function(x)
+      ran:put(x)
+      mf.sleep(0.01)
+    end, mf.range(400), { timeout = 0.05 })
+    helper.fails("timeout", many.get, many, 10)
+    assert.is_true(ran:size() < 50, ran:size())
     local future = pool:map_async(loop_at_2, { 1, 2, 3 }, { timeout = 0.1 })
     helper.fails("timeout", future.get, future, 10)
     helper.fails("timeout", pool.reduce, pool, function(a, b) return loop_at_2(a + b) end,

@@ -217,7 +217,7 @@ local function plan(work, options)
   local source = work.source
   if source.read_all and not options.window then source:read_all() end
   local left = source:left()
-  if options.chunksize or not left then return end
+  if options.chunksize or work.timed or not left then return end
   local plan_of = work.chunks
   plan_of.fixed = true
   plan_of.size = math.max(1, math.min(plan_of.largest, left // (4 * plan_of.workers)))
