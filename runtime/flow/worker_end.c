@@ -133,7 +133,11 @@ static void end(mfi_self *self, uint32_t slot, int exitcode, bool began) {
     mfi_pool_heal(self, mfi_object_of(self, core));
   else if (core != 0)
     mfi_pool_lacks(self, mfi_object_of(self, core), exitcode);
-  tell(self, w, &death, unexpected);
+  if (began)
+    tell(self, w, &death, unexpected);
+  else
+    mfi_runtime_logf(self, MFI_LOG_WARNING, "%s cannot be started: %s", death.worker,
+                     strerror(exitcode));
   mfi_handles_bury(self, slot);
   mfi_heap_bury(self, slot);
   if (o != NULL) {
