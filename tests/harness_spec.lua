@@ -110,6 +110,22 @@ describe("the test run", function()
     assert.truthy(said:match "\n    }\nskip a queue waits\n$")
   end)
 
+  it("hands an error of a body to what leaves its scope, and names its place", function()
+    local said = results_of [[
+      local helper = require "tests.helper"
+      helper.it("breaks", function()
+        local _ <close> = setmetatable({}, { __close = function(_, err)
+          error("closed by a " .. type(err), 0)
+        end })
+        assert.are.equal(1, 2)
+      end)
+      helper.it("fails", function()
+        assert.are.equal(1, 2)
+      end)]]
+    assert.truthy(said:find("closed by a table", 1, true), said)
+    assert.truthy(said:match "\nnot ok fails\n    [^\n]*:9: Expected", said)
+  end)
+
   it("counts a file that does not load as a failure", function()
     assert.truthy(results_of("local x = ="):match "^not ok ")
   end)

@@ -163,20 +163,10 @@ function helper.describe(name, body)
   busted.describe(name, function() return body() end)
 end
 
--- What a body raises, with the line of the spec where it did.
-local function with_place(err)
-  local place = debug.traceback("", 2):match("[%w_/.]+_spec%.lua:%d+:")
-  if place and type(err) == "table" and type(err.message) == "string"
-    and not err.message:find(place, 1, true) then
-    err.message = place .. " " .. err.message
-  end
-  return err
-end
-
 -- Busted's own handler makes nil of every error, and a pool that leaves its scope with nil waits
 -- for its tasks, those too that would wait for ever now.
 local function run(body)
-  local ok, err = xpcall(body, with_place)
+  local ok, err = pcall(body)
   if not ok then error(err, 0) end
 end
 
@@ -191,7 +181,7 @@ end
 
 --- For behaviours that leave something behind on purpose (the name of a registered class).
 function helper.it_keeps(name, body)
-  busted.it(name, function() return body() end)
+  busted.it(name, function() run(body) end)
 end
 
 function helper.pending(name) busted.pending(name) end

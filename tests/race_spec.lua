@@ -90,9 +90,9 @@ describe("race", function()
           queue:put(x)
           return x * x
         end, mf.range(100), { chunksize = 1 })
+        assert.are.equal(lost == 0, ok, tostring(results))
+        if ok then check_squares(results, 100, 0) end
       end, lost == 0 and 100)
-      assert.are.equal(lost == 0, ok, tostring(results))
-      if ok then check_squares(results, 100, 0) end
       pool:close()
       pool:join(long)
       local stats = pool:stats()
